@@ -1,0 +1,290 @@
+package domain
+
+import "time"
+
+// Event is something that happened. Each kind is one struct below; the event
+// store keeps the table of the names under which they are written. An event
+// holds personal data only as [Sealed] text and never a token, a password or
+// a key.
+type Event interface{ isEvent() }
+
+// Kind of an actor.
+type ActorType string
+
+const (
+	ActorUser   ActorType = "user"
+	ActorAPIKey ActorType = "api_key"
+	ActorSystem ActorType = "system"
+)
+
+// Actor is who did it: a user, an API key of a team, or the system, which is
+// Roster itself or its operator.
+type Actor struct {
+	Type ActorType `json:"type"`
+	ID   string    `json:"id"`
+}
+
+// The faces of the system.
+var (
+	Operator = Actor{Type: ActorSystem, ID: "operator"} // a person at the operator's command line
+	Roster   = Actor{Type: ActorSystem, ID: "roster"}   // done by itself, such as recording an expiry
+	Invitee  = Actor{Type: ActorSystem, ID: "invitee"}  // the holder of an invitation's link, without an account
+)
+
+// ByUser is the user as actor.
+func ByUser(id UserID) Actor { return Actor{Type: ActorUser, ID: string(id)} }
+
+// ByAPIKey is the API key as actor.
+func ByAPIKey(id APIKeyID) Actor { return Actor{Type: ActorAPIKey, ID: string(id)} }
+
+// Meta is what a fold is told of an event beside its content.
+type Meta struct {
+	ID       EventID
+	Position uint64 // of its commit in the event store
+	At       time.Time
+	Actor    Actor
+}
+
+// SiteGrant is a role on one site.
+type SiteGrant struct {
+	Site SiteID  `json:"site"`
+	Role RoleKey `json:"role"`
+}
+
+// Events of a team.
+type (
+	TeamCreated struct {
+		Name           string  `json:"name"`
+		Catalog        string  `json:"catalog"`
+		CatalogVersion int     `json:"catalog_version"`
+		Plan           string  `json:"plan,omitempty"`
+		Owner          UserID  `json:"owner"`
+		OwnerRole      RoleKey `json:"owner_role"`
+		// OwnerAddress is why the owner can't be invited to their own team.
+		OwnerAddress AddressID `json:"owner_address"`
+	}
+	TeamRenamed struct {
+		From string `json:"from"`
+		To   string `json:"to"`
+	}
+	TeamDeleted struct{}
+	PlanChanged struct {
+		From string `json:"from"`
+		To   string `json:"to"`
+	}
+
+	MemberInvited struct {
+		Invitation InvitationID `json:"invitation"`
+		Address    AddressID    `json:"address"`
+		Email      Sealed       `json:"email"`
+		Name       Sealed       `json:"name,omitempty"`
+		Role       RoleKey      `json:"role"`
+		Sites      []SiteGrant  `json:"sites,omitempty"`
+		ExpiresAt  time.Time    `json:"expires_at"`
+	}
+	InvitationResent struct {
+		Invitation InvitationID `json:"invitation"`
+		Link       int          `json:"link"` // the version of the link; lower ones are dead
+		ExpiresAt  time.Time    `json:"expires_at"`
+	}
+	InvitationCancelled struct {
+		Invitation InvitationID `json:"invitation"`
+	}
+	InvitationDeclined struct {
+		Invitation InvitationID `json:"invitation"`
+	}
+	// InvitationExpired is for the record; that an invitation has expired is
+	// decided by its time.
+	InvitationExpired struct {
+		Invitation InvitationID `json:"invitation"`
+	}
+	MemberJoined struct {
+		User       UserID       `json:"user"`
+		Invitation InvitationID `json:"invitation"`
+		Role       RoleKey      `json:"role"`
+		Sites      []SiteGrant  `json:"sites,omitempty"`
+	}
+
+	RoleChanged struct {
+		User UserID  `json:"user"`
+		From RoleKey `json:"from"`
+		To   RoleKey `json:"to"`
+	}
+	PermissionsChanged struct {
+		User   UserID    `json:"user"`
+		Before Overrides `json:"before"`
+		After  Overrides `json:"after"`
+	}
+	SitesChanged struct {
+		User   UserID      `json:"user"`
+		Before []SiteGrant `json:"before"`
+		After  []SiteGrant `json:"after"`
+	}
+	MemberRemoved struct {
+		User UserID  `json:"user"`
+		Role RoleKey `json:"role"`
+	}
+	MemberLeft struct {
+		User UserID  `json:"user"`
+		Role RoleKey `json:"role"`
+	}
+
+	OwnershipTransferRequested struct {
+		Transfer  TransferID `json:"transfer"`
+		To        UserID     `json:"to"`
+		ExpiresAt time.Time  `json:"expires_at"`
+	}
+	OwnershipTransferCancelled struct {
+		Transfer TransferID `json:"transfer"`
+	}
+	// OwnershipTransferred makes the new owner and turns the old one into
+	// something else in one event, so that no state has two owners or none.
+	// Transfer is empty when the operator moved the ownership.
+	OwnershipTransferred struct {
+		Transfer TransferID `json:"transfer,omitempty"`
+		From     UserID     `json:"from"`
+		To       UserID     `json:"to"`
+		FromRole RoleKey    `json:"from_role"` // what the old owner is now
+		ToRole   RoleKey    `json:"to_role"`   // what the new owner was before
+	}
+
+	SiteAdded struct {
+		Site SiteID `json:"site"`
+		Name string `json:"name"`
+	}
+	SiteRenamed struct {
+		Site SiteID `json:"site"`
+		From string `json:"from"`
+		To   string `json:"to"`
+	}
+	// SiteRemoved ends every grant on the site.
+	SiteRemoved struct {
+		Site SiteID `json:"site"`
+		Name string `json:"name"`
+	}
+
+	// APIKeyCreated holds the SHA-256 of the secret, in hexadecimal.
+	APIKeyCreated struct {
+		Key        APIKeyID   `json:"key"`
+		Name       string     `json:"name"`
+		Role       RoleKey    `json:"role"`
+		Prefix     string     `json:"prefix"`
+		SecretHash string     `json:"secret_hash"`
+		DataKey    string     `json:"data_key"` // seals where the key is used from
+		ExpiresAt  *time.Time `json:"expires_at,omitempty"`
+	}
+	APIKeyRevoked struct {
+		Key  APIKeyID `json:"key"`
+		Name string   `json:"name"`
+	}
+)
+
+// Overrides are permissions granted to or revoked from one member on top of
+// the role.
+type Overrides struct {
+	Granted []Permission `json:"granted"`
+	Revoked []Permission `json:"revoked"`
+}
+
+// Events of a user.
+type (
+	// UserRegistered opens an account. PasswordHash is the sealed argon2id
+	// string. Verified is true when the address was proven by an invitation.
+	UserRegistered struct {
+		Address      AddressID `json:"address"`
+		Email        Sealed    `json:"email"`
+		Name         Sealed    `json:"name"`
+		PasswordHash Sealed    `json:"password_hash"`
+		DataKey      string    `json:"data_key"`
+		Verified     bool      `json:"verified,omitempty"`
+	}
+	EmailVerified struct{}
+	UserRenamed   struct {
+		Name Sealed `json:"name"`
+	}
+	PasswordChanged struct {
+		PasswordHash Sealed `json:"password_hash"`
+	}
+	ActiveTeamChanged struct {
+		Team TeamID `json:"team"`
+	}
+)
+
+// AddressClaimed gives an address to a user. It is written together with
+// UserRegistered and is why two accounts can't share one address.
+type AddressClaimed struct {
+	User UserID `json:"user"`
+}
+
+// Events of activity: facts that no rule depends on, kept apart from the
+// aggregates so that they never burden them.
+type (
+	SessionStarted struct {
+		User    UserID    `json:"user"`
+		Session SessionID `json:"session"`
+	}
+	SessionEnded struct {
+		User    UserID    `json:"user"`
+		Session SessionID `json:"session"`
+	}
+	// InvitationDelivery is the outcome of one message for one link of an
+	// invitation. Detail says what went wrong, without the address.
+	InvitationDelivery struct {
+		Team       TeamID         `json:"team"`
+		Invitation InvitationID   `json:"invitation"`
+		Link       int            `json:"link"`
+		Status     DeliveryStatus `json:"status"`
+		Detail     string         `json:"detail,omitempty"`
+	}
+)
+
+// DeliveryStatus is how far a message has come.
+type DeliveryStatus string
+
+const (
+	DeliveryQueued DeliveryStatus = "queued"
+	DeliverySent   DeliveryStatus = "sent"
+	DeliveryFailed DeliveryStatus = "failed"
+)
+
+// CatalogPublished records a version of a role catalog, so that the past is
+// judged by the rules of its time. Source is the file.
+type CatalogPublished struct {
+	Name    string `json:"name"`
+	Version int    `json:"version"`
+	Source  string `json:"source"`
+}
+
+func (TeamCreated) isEvent()                {}
+func (TeamRenamed) isEvent()                {}
+func (TeamDeleted) isEvent()                {}
+func (PlanChanged) isEvent()                {}
+func (MemberInvited) isEvent()              {}
+func (InvitationResent) isEvent()           {}
+func (InvitationCancelled) isEvent()        {}
+func (InvitationDeclined) isEvent()         {}
+func (InvitationExpired) isEvent()          {}
+func (MemberJoined) isEvent()               {}
+func (RoleChanged) isEvent()                {}
+func (PermissionsChanged) isEvent()         {}
+func (SitesChanged) isEvent()               {}
+func (MemberRemoved) isEvent()              {}
+func (MemberLeft) isEvent()                 {}
+func (OwnershipTransferRequested) isEvent() {}
+func (OwnershipTransferCancelled) isEvent() {}
+func (OwnershipTransferred) isEvent()       {}
+func (SiteAdded) isEvent()                  {}
+func (SiteRenamed) isEvent()                {}
+func (SiteRemoved) isEvent()                {}
+func (APIKeyCreated) isEvent()              {}
+func (APIKeyRevoked) isEvent()              {}
+func (UserRegistered) isEvent()             {}
+func (EmailVerified) isEvent()              {}
+func (UserRenamed) isEvent()                {}
+func (PasswordChanged) isEvent()            {}
+func (ActiveTeamChanged) isEvent()          {}
+func (AddressClaimed) isEvent()             {}
+func (SessionStarted) isEvent()             {}
+func (SessionEnded) isEvent()               {}
+func (InvitationDelivery) isEvent()         {}
+func (CatalogPublished) isEvent()           {}

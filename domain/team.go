@@ -1,0 +1,332 @@
+package domain
+
+import (
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Team is one tenant: its members with their roles, its invitations, sites,
+// API keys and plan. The zero state means that the team doesn't exist yet.
+//
+// Its methods come in three sorts. Decisions (Invite, ChangeRole, …) answer
+// with the events that a command causes, or refuse. Apply folds an event into
+// the state. The rest are questions. A Team is not safe for concurrent use.
+type Team struct {
+	id       TeamID
+	catalogs Catalogs
+	catalog  *Catalog
+
+	name      string
+	plan      string
+	owner     UserID
+	createdAt time.Time
+	deleted   bool
+
+	members     map[UserID]*Member
+	memberBy    map[AddressID]UserID
+	invitations map[InvitationID]*Invitation
+	pendingBy   map[AddressID]InvitationID
+	deadlines   deadlines // of the invitations that are pending, by time
+	sites       []*Site   // in the order of their making
+	keys        map[APIKeyID]*APIKey
+	transfer    *Transfer // the last one asked for
+}
+
+// Catalogs gives the role catalog of a name as it is in force; nil when there
+// is none.
+type Catalogs interface{ Catalog(name string) *Catalog }
+
+// Given says which event gave something, so that every permission can name
+// its reason.
+type Given struct {
+	Event    EventID
+	Position uint64
+	At       time.Time
+	By       Actor
+}
+
+// Member is a user in a team.
+type Member struct {
+	User     UserID
+	Address  AddressID
+	JoinedAt time.Time
+
+	Role      RoleKey
+	RoleGiven Given
+
+	Granted, Revoked PermissionSet
+	OverridesGiven   Given
+
+	Sites []MemberSite
+}
+
+// MemberSite is a member's role on one site.
+type MemberSite struct {
+	SiteGrant
+	Given Given
+}
+
+// InvitationStatus is how an invitation ended, or that it hasn't. That one
+// has expired shows in its time, not here.
+type InvitationStatus string
+
+const (
+	StatusPending   InvitationStatus = "pending"
+	StatusAccepted  InvitationStatus = "accepted"
+	StatusDeclined  InvitationStatus = "declined"
+	StatusCancelled InvitationStatus = "cancelled"
+	StatusExpired   InvitationStatus = "expired"
+)
+
+// Invitation asks one address to join with one role.
+type Invitation struct {
+	ID        InvitationID
+	Address   AddressID
+	Email     Sealed
+	Name      Sealed
+	Role      RoleKey
+	Sites     []SiteGrant
+	Status    InvitationStatus
+	Link      int // the version of the link that works
+	ExpiresAt time.Time
+	InvitedBy Actor
+	InvitedAt time.Time
+}
+
+// StatusAt is the status at a moment: a pending invitation is expired from
+// its deadline on, whether or not that was recorded.
+func (i *Invitation) StatusAt(now time.Time) InvitationStatus {
+	if i.Status == StatusPending && !now.Before(i.ExpiresAt) {
+		return StatusExpired
+	}
+	return i.Status
+}
+
+// Site is a part of the team's business to which access is granted
+// separately.
+type Site struct {
+	ID      SiteID
+	Name    string
+	AddedAt time.Time
+}
+
+// APIKey acts for the team with one role, whoever made it.
+type APIKey struct {
+	ID         APIKeyID
+	Name       string
+	Role       RoleKey
+	Prefix     string
+	SecretHash string
+	DataKey    string
+	CreatedAt  time.Time
+	CreatedBy  Actor
+	ExpiresAt  *time.Time
+	Revoked    bool
+	given      Given
+}
+
+// Active tells whether the key works at this moment.
+func (k *APIKey) Active(now time.Time) bool {
+	return !k.Revoked && (k.ExpiresAt == nil || now.Before(*k.ExpiresAt))
+}
+
+// Transfer is a request to move the ownership.
+type Transfer struct {
+	ID          TransferID
+	To          UserID
+	ExpiresAt   time.Time
+	RequestedAt time.Time
+	Ended       bool
+}
+
+// Limits on what one team holds, so that its state stays loadable.
+const (
+	MaxSites         = 1_000
+	MaxAPIKeys       = 200
+	MaxTeamNameRunes = 100
+	MaxNameRunes     = 200 // of persons, sites and keys
+)
+
+// NewTeam is a team before its first event.
+func NewTeam(id TeamID, catalogs Catalogs) *Team {
+	return &Team{
+		id: id, catalogs: catalogs,
+		members: map[UserID]*Member{}, memberBy: map[AddressID]UserID{},
+		invitations: map[InvitationID]*Invitation{}, pendingBy: map[AddressID]InvitationID{},
+		keys: map[APIKeyID]*APIKey{},
+	}
+}
+
+func (t *Team) ID() TeamID           { return t.id }
+func (t *Team) Name() string         { return t.name }
+func (t *Team) Catalog() *Catalog    { return t.catalog }
+func (t *Team) PlanKey() string      { return t.plan }
+func (t *Team) Owner() UserID        { return t.owner }
+func (t *Team) CreatedAt() time.Time { return t.createdAt }
+
+// Live tells whether the team exists: created and not deleted.
+func (t *Team) Live() bool { return t.owner != "" && !t.deleted }
+
+// Member finds a member. The result must not be changed.
+func (t *Team) Member(user UserID) (*Member, bool) {
+	member, ok := t.members[user]
+	return member, ok
+}
+
+// Invitation finds an invitation, ended ones included. The result must not be
+// changed.
+func (t *Team) Invitation(id InvitationID) (*Invitation, bool) {
+	invitation, ok := t.invitations[id]
+	return invitation, ok
+}
+
+// APIKey finds an API key, revoked ones included. The result must not be
+// changed.
+func (t *Team) APIKey(id APIKeyID) (*APIKey, bool) {
+	key, ok := t.keys[id]
+	return key, ok
+}
+
+// APIKeys lists the keys that aren't revoked, in no particular order.
+func (t *Team) APIKeys() []*APIKey {
+	var keys []*APIKey
+	for _, key := range t.keys {
+		if !key.Revoked {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// Sites lists the sites in the order of their making. The slice must not be
+// changed.
+func (t *Team) Sites() []*Site { return t.sites }
+
+// Site finds a site.
+func (t *Team) Site(id SiteID) (*Site, bool) {
+	for _, site := range t.sites {
+		if site.ID == id {
+			return site, true
+		}
+	}
+	return nil, false
+}
+
+// Role finds what a role means in this team.
+func (t *Team) Role(key RoleKey) (*Role, bool) { return t.catalog.Role(key) }
+
+// Transfer is the last ownership transfer that was asked for, if any.
+func (t *Team) Transfer() *Transfer { return t.transfer }
+
+// Seats is how full the team is.
+type Seats struct {
+	Limit   int // NoLimit where the plan or the catalog sets none
+	Members int // that take a seat: the owner only where the catalog counts the owner
+	Pending int // invitations that are pending and not expired
+}
+
+// Used is how many of the seats are taken.
+func (s Seats) Used() int { return s.Members + s.Pending }
+
+// Seats counts the seats at a moment.
+func (t *Team) Seats(now time.Time) Seats {
+	seats := Seats{Limit: NoLimit, Members: len(t.members), Pending: t.deadlines.after(now)}
+	if !t.catalog.Rules.OwnerTakesSeat {
+		seats.Members--
+	}
+	if plan, ok := t.catalog.Plan(t.plan); ok {
+		seats.Limit = plan.Seats
+	}
+	return seats
+}
+
+// room refuses when giving out this many more seats would exceed the plan.
+func (t *Team) room(now time.Time, more int) error {
+	seats := t.Seats(now)
+	if seats.Limit == NoLimit || seats.Used()+more <= seats.Limit {
+		return nil
+	}
+	return ErrSeatLimitReached.with(map[string]any{
+		"plan": t.plan, "limit": seats.Limit, "members": seats.Members, "pending": seats.Pending,
+		"upgrade_url": t.catalog.Rules.UpgradeURL,
+	})
+}
+
+// Create decides the first event of a team. The user becomes its owner. An
+// empty name gives the catalog's own ("My company").
+func (t *Team) Create(owner UserID, address AddressID, name string, catalog *Catalog) ([]Event, error) {
+	if name == "" {
+		name = catalog.Labels.HomeTeam
+	}
+	name, err := cleanName("#/name", name, MaxTeamNameRunes)
+	if err != nil {
+		return nil, err
+	}
+	return []Event{TeamCreated{
+		Name: name, Catalog: catalog.Name, CatalogVersion: catalog.Version, Plan: catalog.DefaultPlan(),
+		Owner: owner, OwnerRole: catalog.OwnerRole().Key, OwnerAddress: address,
+	}}, nil
+}
+
+// Rename changes the team's name.
+func (t *Team) Rename(by Actor, name string, now time.Time) ([]Event, error) {
+	if _, err := t.permitted(by, ActionRenameTeam, now); err != nil {
+		return nil, err
+	}
+	name, err := cleanName("#/name", name, MaxTeamNameRunes)
+	if err != nil || name == t.name {
+		return nil, err
+	}
+	return []Event{TeamRenamed{From: t.name, To: name}}, nil
+}
+
+// Delete ends the team. Its history stays.
+func (t *Team) Delete(by Actor, now time.Time) ([]Event, error) {
+	if _, err := t.permitted(by, ActionDeleteTeam, now); err != nil {
+		return nil, err
+	}
+	return []Event{TeamDeleted{}}, nil
+}
+
+// SetPlan moves the team to another plan. Going below the present number of
+// members keeps them and blocks inviting. Only the operator sets plans: what
+// was paid for is decided outside of Roster.
+func (t *Team) SetPlan(by Actor, plan string) ([]Event, error) {
+	if !t.Live() {
+		return nil, ErrNotFound
+	}
+	if by != Operator {
+		return nil, ErrOperatorOnly
+	}
+	if _, ok := t.catalog.Plan(plan); !ok {
+		return nil, invalid("#/plan", "This team's role catalog has no plan of that name.")
+	}
+	if plan == t.plan {
+		return nil, nil
+	}
+	return []Event{PlanChanged{From: t.plan, To: plan}}, nil
+}
+
+// cleanName checks text that people will read: trimmed, of one line, without
+// control characters, not longer than so many characters.
+func cleanName(pointer, name string, longest int) (string, error) {
+	name = strings.TrimSpace(name)
+	switch {
+	case name == "":
+		return "", invalid(pointer, "is required")
+	case !utf8.ValidString(name):
+		return "", invalid(pointer, "must be UTF-8 text")
+	case utf8.RuneCountInString(name) > longest:
+		return "", invalid(pointer, "is too long")
+	case strings.ContainsFunc(name, unicode.IsControl):
+		return "", invalid(pointer, "must not hold control characters or line breaks")
+	}
+	return name, nil
+}
+
+// CleanPersonName checks the name of a person; pointer names the input.
+func CleanPersonName(pointer, name string) (string, error) {
+	return cleanName(pointer, name, MaxNameRunes)
+}

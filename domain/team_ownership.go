@@ -1,0 +1,88 @@
+package domain
+
+import "time"
+
+// RequestTransfer asks a member to take over the ownership. Nothing changes
+// until they confirm. The caller has been asked for their password again.
+func (t *Team) RequestTransfer(by Actor, id TransferID, to UserID, now time.Time) ([]Event, error) {
+	if _, member := t.authority(by, now); member && t.catalog.Rules.TransferBy != TransferByOwner {
+		return nil, ErrOperatorOnly
+	}
+	if _, err := t.permitted(by, ActionTransferOwnership, now); err != nil {
+		return nil, err
+	}
+	// Whatever the catalog says of the permission, ownership is the owner's to
+	// give.
+	if by != ByUser(t.owner) {
+		return nil, ErrNotPermitted
+	}
+	if _, ok := t.members[to]; !ok {
+		return nil, invalid("#/user_id", "must be a member of the team")
+	}
+	if to == t.owner {
+		return nil, invalid("#/user_id", "is the owner already")
+	}
+	if t.transferOpen(now) {
+		return nil, ErrTransferPending
+	}
+	return []Event{OwnershipTransferRequested{Transfer: id, To: to, ExpiresAt: now.Add(t.catalog.Rules.TransferLifetime)}}, nil
+}
+
+func (t *Team) transferOpen(now time.Time) bool {
+	return t.transfer != nil && !t.transfer.Ended && now.Before(t.transfer.ExpiresAt)
+}
+
+// CancelTransfer withdraws a pending transfer.
+func (t *Team) CancelTransfer(by Actor, id TransferID, now time.Time) ([]Event, error) {
+	if _, err := t.permitted(by, ActionTransferOwnership, now); err != nil {
+		return nil, err
+	}
+	if t.transfer == nil || t.transfer.ID != id {
+		return nil, ErrNotFound
+	}
+	if !t.transferOpen(now) {
+		return nil, ErrTransferEnded
+	}
+	return []Event{OwnershipTransferCancelled{Transfer: id}}, nil
+}
+
+// ConfirmTransfer moves the ownership to the member who was chosen and who
+// confirms it.
+func (t *Team) ConfirmTransfer(id TransferID, user UserID, now time.Time) ([]Event, error) {
+	switch {
+	case !t.Live() || t.transfer == nil || t.transfer.ID != id:
+		return nil, ErrNotFound
+	case t.transfer.To != user:
+		return nil, ErrWrongAccount.saying("Another member was chosen. Sign in as that member.")
+	case t.transfer.Ended:
+		return nil, ErrTransferEnded
+	case !now.Before(t.transfer.ExpiresAt):
+		return nil, ErrTransferExpired
+	}
+	return t.transferTo(user, id)
+}
+
+// OperatorTransfer moves the ownership at once, for the operator who has
+// checked outside of Roster that it is right.
+func (t *Team) OperatorTransfer(by Actor, to UserID) ([]Event, error) {
+	switch {
+	case !t.Live():
+		return nil, ErrNotFound
+	case by != Operator:
+		return nil, ErrOperatorOnly
+	case to == t.owner:
+		return nil, nil
+	}
+	return t.transferTo(to, "")
+}
+
+func (t *Team) transferTo(to UserID, id TransferID) ([]Event, error) {
+	member, ok := t.members[to]
+	if !ok {
+		return nil, invalid("#/user_id", "must be a member of the team")
+	}
+	return []Event{OwnershipTransferred{
+		Transfer: id, From: t.owner, To: to,
+		FromRole: t.catalog.Rules.PreviousOwnerRole, ToRole: member.Role,
+	}}, nil
+}
