@@ -41,33 +41,54 @@ type Decision struct {
 //
 // It allocates nothing.
 func (t *Team) Can(by Actor, permission Permission, site SiteID, now time.Time) Decision {
-	if !t.Live() {
-		return Decision{Reason: ReasonNotMember}
-	}
 	index, ok := t.catalog.index[permission]
 	if !ok {
-		return Decision{Reason: ReasonUnknown}
+		index = unknownPermission
 	}
 	return t.can(by, index, site, now)
 }
 
+// unknownPermission stands for a permission that the catalog doesn't have.
+const unknownPermission = -1
+
+// holder is what an actor holds a role by: a membership or an API key, ended
+// ones included. Only one of the two is set.
+type holder struct {
+	member *Member
+	key    *APIKey
+}
+
+func (t *Team) holder(by Actor) (who holder, ok bool) {
+	switch by.Type {
+	case ActorUser:
+		who.member, ok = t.members[UserID(by.ID)]
+	case ActorAPIKey:
+		who.key, ok = t.keys[APIKeyID(by.ID)]
+	}
+	return who, ok
+}
+
 func (t *Team) can(by Actor, index int, site SiteID, now time.Time) Decision {
+	// Who asks comes first, so that somebody outside can't find out which teams
+	// and sites there are.
+	who, ok := t.holder(by)
+	switch {
+	case !ok || !t.Live():
+		return Decision{Reason: ReasonNotMember}
+	case who.key != nil && !who.key.Active(now):
+		return Decision{Reason: ReasonKeyEnded, Role: who.key.Role, Given: who.key.given}
+	case index == unknownPermission:
+		return Decision{Reason: ReasonUnknown}
+	}
 	if site != "" {
 		if _, ok := t.Site(site); !ok {
 			return Decision{Reason: ReasonUnknownSite, Site: site}
 		}
 	}
-	switch by.Type {
-	case ActorUser:
-		if member, ok := t.members[UserID(by.ID)]; ok {
-			return t.memberCan(member, index, site)
-		}
-	case ActorAPIKey:
-		if key, ok := t.keys[APIKeyID(by.ID)]; ok {
-			return t.keyCan(key, index, now)
-		}
+	if who.key != nil {
+		return t.keyCan(who.key, index)
 	}
-	return Decision{Reason: ReasonNotMember}
+	return t.memberCan(who.member, index, site)
 }
 
 func (t *Team) memberCan(member *Member, index int, site SiteID) Decision {
@@ -97,18 +118,12 @@ func (t *Team) memberCan(member *Member, index int, site SiteID) Decision {
 	return source
 }
 
-// keyCan decides for an API key. A key belongs to the team, not to a person,
-// so its role covers every site.
-func (t *Team) keyCan(key *APIKey, index int, now time.Time) Decision {
-	decision := Decision{Role: key.Role, Given: key.given}
-	role, ok := t.Role(key.Role)
-	switch {
-	case !key.Active(now):
-		decision.Reason = ReasonKeyEnded
-	case ok && role.Permissions.Has(index):
+// keyCan decides for an API key that hasn't ended. A key belongs to the team,
+// not to a person, so its role covers every site.
+func (t *Team) keyCan(key *APIKey, index int) Decision {
+	decision := Decision{Reason: ReasonNotInRole, Role: key.Role, Given: key.given}
+	if role, ok := t.Role(key.Role); ok && role.Permissions.Has(index) {
 		decision.Allowed, decision.Reason = true, ReasonAPIKeyRole
-	default:
-		decision.Reason = ReasonNotInRole
 	}
 	return decision
 }
@@ -125,16 +140,18 @@ func (m *Member) site(id SiteID) (MemberSite, bool) {
 // May decides whether the actor may do one of Roster's own actions in the
 // team.
 func (t *Team) May(by Actor, action Action, now time.Time) Decision {
-	if !t.Live() {
-		return Decision{Reason: ReasonNotMember}
-	}
 	return t.can(by, t.catalog.actionIndex[action], "", now)
 }
 
-// authority is how far an actor reaches: their role and what they hold.
+// authority is how far an actor reaches: their role, what they hold, and
+// their roles on sites.
 type authority struct {
 	role *Role
-	held PermissionSet
+	// held are the permissions held throughout the team. One of a resource
+	// that belongs to a site is among them only when it is held on every site.
+	held      PermissionSet
+	everySite bool // the role reaches every site
+	sites     []MemberSite
 }
 
 // permitted refuses unless the actor may do the action; it answers with their
@@ -154,32 +171,58 @@ func (t *Team) permitted(by Actor, action Action, now time.Time) (authority, err
 var nobody = &Role{}
 
 func (t *Team) authority(by Actor, now time.Time) (authority, bool) {
-	if !t.Live() {
+	who, ok := t.holder(by)
+	switch {
+	case !ok || !t.Live():
 		return authority{}, false
-	}
-	var key RoleKey
-	var granted, revoked PermissionSet
-	switch by.Type {
-	case ActorUser:
-		member, ok := t.members[UserID(by.ID)]
-		if !ok {
+	case who.key != nil:
+		if !who.key.Active(now) {
 			return authority{}, false
 		}
-		key, granted, revoked = member.Role, member.Granted, member.Revoked
-	case ActorAPIKey:
-		apiKey, ok := t.keys[APIKeyID(by.ID)]
-		if !ok || !apiKey.Active(now) {
-			return authority{}, false
+		role := t.roleOrNobody(who.key.Role)
+		return authority{role: role, held: role.Permissions, everySite: true}, true
+	}
+	member, role := who.member, t.roleOrNobody(who.member.Role)
+	everySite := role.AllSites || len(t.sites) == 0
+	held := role.Permissions.Union(member.Granted)
+	if !everySite {
+		held = held.Minus(t.catalog.scoped).Union(t.onEverySite(member))
+	}
+	return authority{role: role, held: held.Minus(member.Revoked), everySite: everySite, sites: member.Sites}, true
+}
+
+func (t *Team) roleOrNobody(key RoleKey) *Role {
+	if role, ok := t.Role(key); ok {
+		return role
+	}
+	return nobody
+}
+
+// onEverySite are the permissions of resources that belong to a site which a
+// member has on each of the team's sites.
+func (t *Team) onEverySite(member *Member) PermissionSet {
+	if len(member.Sites) < len(t.sites) {
+		return PermissionSet{}
+	}
+	everywhere := t.catalog.scoped
+	for _, grant := range member.Sites {
+		here := t.roleOrNobody(grant.Role).Permissions.Union(member.Granted)
+		everywhere = everywhere.Minus(everywhere.Minus(here))
+	}
+	return everywhere
+}
+
+// levelOn is the level of the actor's role on a site; 0 without one.
+func (t *Team) levelOn(who authority, site SiteID) int {
+	if who.everySite {
+		return who.role.Level
+	}
+	for _, grant := range who.sites {
+		if grant.Site == site {
+			return t.roleOrNobody(grant.Role).Level
 		}
-		key = apiKey.Role
-	default:
-		return authority{}, false
 	}
-	role, ok := t.Role(key)
-	if !ok {
-		role = nobody
-	}
-	return authority{role: role, held: role.Permissions.Union(granted).Minus(revoked)}, true
+	return 0
 }
 
 // assignable finds a role that this authority may give within a reach.

@@ -149,10 +149,14 @@ const (
 	MaxNameRunes     = 200 // of persons, sites and keys
 )
 
+// noCatalog is what a team goes by before its first event, and when its
+// catalog is missing: there are no roles, so nobody may do anything.
+var noCatalog = &Catalog{owner: nobody}
+
 // NewTeam is a team before its first event.
 func NewTeam(id TeamID, catalogs Catalogs) *Team {
 	return &Team{
-		id: id, catalogs: catalogs,
+		id: id, catalogs: catalogs, catalog: noCatalog,
 		members: map[UserID]*Member{}, memberBy: map[AddressID]UserID{},
 		invitations: map[InvitationID]*Invitation{}, pendingBy: map[AddressID]InvitationID{},
 		keys: map[APIKeyID]*APIKey{},
@@ -294,11 +298,8 @@ func (t *Team) Delete(by Actor, now time.Time) ([]Event, error) {
 // members keeps them and blocks inviting. Only the operator sets plans: what
 // was paid for is decided outside of Roster.
 func (t *Team) SetPlan(by Actor, plan string) ([]Event, error) {
-	if !t.Live() {
-		return nil, ErrNotFound
-	}
-	if by != Operator {
-		return nil, ErrOperatorOnly
+	if err := t.operator(by); err != nil {
+		return nil, err
 	}
 	if _, ok := t.catalog.Plan(plan); !ok {
 		return nil, invalid("#/plan", "This team's role catalog has no plan of that name.")
@@ -307,6 +308,19 @@ func (t *Team) SetPlan(by Actor, plan string) ([]Event, error) {
 		return nil, nil
 	}
 	return []Event{PlanChanged{From: t.plan, To: plan}}, nil
+}
+
+// operator refuses anybody but the operator. Whoever isn't in the team learns
+// nothing of it.
+func (t *Team) operator(by Actor) error {
+	_, inside := t.holder(by)
+	switch {
+	case !t.Live() || !inside && by != Operator:
+		return ErrNotFound
+	case by != Operator:
+		return ErrOperatorOnly
+	}
+	return nil
 }
 
 // cleanName checks text that people will read: trimmed, of one line, without
@@ -320,10 +334,14 @@ func cleanName(pointer, name string, longest int) (string, error) {
 		return "", invalid(pointer, "must be UTF-8 text")
 	case utf8.RuneCountInString(name) > longest:
 		return "", invalid(pointer, "is too long")
-	case strings.ContainsFunc(name, unicode.IsControl):
+	case strings.ContainsFunc(name, breaksLine):
 		return "", invalid(pointer, "must not hold control characters or line breaks")
 	}
 	return name, nil
+}
+
+func breaksLine(r rune) bool {
+	return unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp)
 }
 
 // CleanPersonName checks the name of a person; pointer names the input.

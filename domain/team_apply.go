@@ -8,7 +8,9 @@ func (t *Team) Apply(event Event, meta Meta) {
 	given := Given{Event: meta.ID, Position: meta.Position, At: meta.At, By: meta.Actor}
 	switch e := event.(type) {
 	case TeamCreated:
-		t.catalog = t.catalogs.Catalog(e.Catalog)
+		if t.catalog = t.catalogs.Catalog(e.Catalog); t.catalog == nil {
+			t.catalog = noCatalog
+		}
 		t.name, t.plan, t.owner, t.createdAt = e.Name, e.Plan, e.Owner, meta.At
 		t.join(&Member{User: e.Owner, Address: e.OwnerAddress, JoinedAt: meta.At, Role: e.OwnerRole, RoleGiven: given})
 	case TeamRenamed:

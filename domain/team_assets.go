@@ -76,8 +76,8 @@ type NewAPIKey struct {
 	ExpiresAt  *time.Time
 }
 
-// CreateAPIKey makes a key that acts for the team with a role. Nobody makes a
-// key that could do more than themselves.
+// CreateAPIKey makes a key that acts for the team with a role, on every site.
+// Nobody makes a key that could do more than themselves.
 func (t *Team) CreateAPIKey(by Actor, want NewAPIKey, now time.Time) ([]Event, error) {
 	who, err := t.permitted(by, ActionManageAPIKeys, now)
 	if err != nil {

@@ -23,7 +23,7 @@ func (t *Team) Invite(by Actor, want NewInvitation, now time.Time) ([]Event, err
 	if err != nil {
 		return nil, err
 	}
-	sites, err := t.siteGrants(who, want.Sites, t.catalog.Rules.InviteReach)
+	sites, err := t.siteGrants(who, want.Sites, nil, t.catalog.Rules.InviteReach)
 	if err != nil {
 		return nil, err
 	}
@@ -85,9 +85,17 @@ func (t *Team) Resend(by Actor, id InvitationID, now time.Time) ([]Event, error)
 	if err != nil {
 		return nil, err
 	}
-	// It hands out the role once more, so it takes the same authority.
+	// It hands out the roles once more, so it takes the same authority.
 	if _, err := t.assignable(who, invitation.Role, t.catalog.Rules.InviteReach, ""); err != nil {
 		return nil, err
+	}
+	for _, grant := range invitation.Sites {
+		if _, ok := t.Site(grant.Site); !ok { // removed since, so nobody gets a role on it
+			continue
+		}
+		if _, err := t.assignableOn(who, grant, t.catalog.Rules.InviteReach, ""); err != nil {
+			return nil, err
+		}
 	}
 	if err := t.invitable(invitation.Address, id, now); err != nil {
 		return nil, err

@@ -33,8 +33,8 @@ func (t *Team) ChangeRole(by Actor, user UserID, to RoleKey, now time.Time) ([]E
 }
 
 // SetOverrides replaces the permissions granted to and revoked from a member.
-// Nobody grants a permission that they lack; taking one away, or leaving one
-// granted that somebody else gave, needs none.
+// Nobody grants a permission that they lack, or lifts its revocation; taking
+// one away, or leaving one granted that somebody else gave, needs none.
 func (t *Team) SetOverrides(by Actor, user UserID, to Overrides, now time.Time) ([]Event, error) {
 	who, err := t.permitted(by, ActionSetOverrides, now)
 	if err != nil {
@@ -60,6 +60,9 @@ func (t *Team) SetOverrides(by Actor, user UserID, to Overrides, now time.Time) 
 	}
 	if !granted.Minus(member.Granted).Within(who.held) {
 		return nil, ErrRankTooLow.on("#/granted")
+	}
+	if !member.Revoked.Minus(revoked).Within(who.held) {
+		return nil, ErrRankTooLow.on("#/revoked")
 	}
 	if granted == member.Granted && revoked == member.Revoked {
 		return nil, nil
@@ -89,7 +92,7 @@ func (t *Team) SetSites(by Actor, user UserID, to []SiteGrant, now time.Time) ([
 	if err := t.touchable(by, member, ActionGrantSites, t.catalog.Rules.ChangeRoleReach, now); err != nil {
 		return nil, err
 	}
-	grants, err := t.siteGrants(who, to, t.catalog.Rules.AssignReach)
+	grants, err := t.siteGrants(who, to, member.Sites, t.catalog.Rules.AssignReach)
 	if err != nil {
 		return nil, err
 	}
@@ -100,9 +103,10 @@ func (t *Team) SetSites(by Actor, user UserID, to []SiteGrant, now time.Time) ([
 	return []Event{SitesChanged{User: user, Before: before, After: grants}}, nil
 }
 
-// siteGrants checks roles on sites that somebody wants to give, and puts them
-// into the order of the team's sites.
-func (t *Team) siteGrants(who authority, grants []SiteGrant, reach Reach) ([]SiteGrant, error) {
+// siteGrants checks roles on sites that somebody wants to give to one who has
+// had some, and puts them into the order of the team's sites. To leave a role
+// as it was takes no authority over it.
+func (t *Team) siteGrants(who authority, grants []SiteGrant, had []MemberSite, reach Reach) ([]SiteGrant, error) {
 	if len(grants) == 0 {
 		return []SiteGrant{}, nil
 	}
@@ -117,7 +121,11 @@ func (t *Team) siteGrants(who authority, grants []SiteGrant, reach Reach) ([]Sit
 		if _, twice := wanted[grant.Site]; twice {
 			return nil, invalid("#/sites", "names a site twice")
 		}
-		role, err := t.assignable(who, grant.Role, reach, "#/sites")
+		if slices.ContainsFunc(had, func(old MemberSite) bool { return old.SiteGrant == grant }) {
+			wanted[grant.Site] = grant.Role
+			continue
+		}
+		role, err := t.assignableOn(who, grant, reach, "#/sites")
 		if err != nil {
 			return nil, err
 		}
@@ -130,6 +138,16 @@ func (t *Team) siteGrants(who authority, grants []SiteGrant, reach Reach) ([]Sit
 		}
 	}
 	return ordered, nil
+}
+
+// assignableOn finds a role that this authority may give on one site, which
+// takes a role of their own there as well.
+func (t *Team) assignableOn(who authority, grant SiteGrant, reach Reach, pointer string) (*Role, error) {
+	role, err := t.assignable(who, grant.Role, reach, pointer)
+	if err == nil && !reach.covers(t.levelOn(who, grant.Site), role.Level) {
+		return nil, ErrRankTooLow.on(pointer)
+	}
+	return role, err
 }
 
 func (m *Member) grants() []SiteGrant {

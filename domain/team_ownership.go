@@ -65,13 +65,8 @@ func (t *Team) ConfirmTransfer(id TransferID, user UserID, now time.Time) ([]Eve
 // OperatorTransfer moves the ownership at once, for the operator who has
 // checked outside of Roster that it is right.
 func (t *Team) OperatorTransfer(by Actor, to UserID) ([]Event, error) {
-	switch {
-	case !t.Live():
-		return nil, ErrNotFound
-	case by != Operator:
-		return nil, ErrOperatorOnly
-	case to == t.owner:
-		return nil, nil
+	if err := t.operator(by); err != nil || to == t.owner {
+		return nil, err
 	}
 	return t.transferTo(to, "")
 }

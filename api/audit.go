@@ -1,0 +1,147 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"roster/domain"
+	"roster/projections"
+)
+
+// auditView is one entry of the audit log.
+type auditView struct {
+	ID        domain.EventID  `json:"id"`
+	Position  uint64          `json:"position"`
+	At        time.Time       `json:"at"`
+	Action    string          `json:"action" example:"member.invited"`
+	Actor     auditActorView  `json:"actor"`
+	Target    auditTargetView `json:"target"`
+	Before    json.RawMessage `json:"before" doc:"What it was; null when there is nothing to say."`
+	After     json.RawMessage `json:"after" doc:"What it became; null when there is nothing to say."`
+	RequestID string          `json:"request_id"`
+}
+
+// auditActorView is who did it and from where. All but the id is empty once a
+// person is erased.
+type auditActorView struct {
+	Type      domain.ActorType `json:"type" enum:"user,api_key,system"`
+	ID        string           `json:"id"`
+	Name      string           `json:"name"`
+	Email     string           `json:"email"`
+	IP        string           `json:"ip"`
+	UserAgent string           `json:"user_agent"`
+}
+
+type auditTargetView struct {
+	Type string `json:"type"`
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+func viewEntry(e *projections.AuditEntry) auditView {
+	return auditView{
+		ID: e.ID, Position: e.Position, At: e.At, Action: e.Action,
+		Actor:  auditActorView(e.Actor),
+		Target: auditTargetView(e.Target),
+		Before: e.Before, After: e.After, RequestID: e.RequestID,
+	}
+}
+
+// AuditFilter is which entries are wanted, in any combination.
+type AuditFilter struct {
+	Actor  string `query:"actor" maxLength:"64" doc:"Id of the user or API key; or operator, or roster."`
+	Action string `query:"action" maxLength:"1000" doc:"One action, or several with commas." example:"member.invited,member.joined"`
+	Target string `query:"target" maxLength:"200" doc:"Id of what it was done to."`
+	From   string `query:"from" maxLength:"40" doc:"The earliest time, or day in UTC." example:"2026-01-31T12:00:00Z"`
+	To     string `query:"to" maxLength:"40" doc:"The latest time, or day in UTC; that day included." example:"2026-02-28"`
+}
+
+type listAuditInput struct {
+	TeamPath
+	PageQuery
+	AuditFilter
+}
+
+type exportAuditInput struct {
+	TeamPath
+	AuditFilter
+	Format string `query:"format" enum:"csv,jsonl" default:"csv"`
+}
+
+func (s *Server) auditOperations() {
+	answers(s, operation{
+		id: "list-audit-events", method: http.MethodGet, path: "/v1/teams/{team}/audit-events", tag: tagAudit,
+		summary: "List the audit log", about: "Newest first.", access: authenticated, reads: readsModel,
+	}, s.listAudit)
+	streams(s, operation{
+		id: "export-audit-events", method: http.MethodGet, path: "/v1/teams/{team}/audit-events/export", tag: tagAudit,
+		summary: "Export the audit log",
+		about: "As CSV or JSON Lines, newest first, whatever its size. An export that can't be finished is cut off: its connection ends without the end of the body. " +
+			"In CSV, a cell that a spreadsheet would take for a formula begins with an apostrophe.",
+		access: authenticated, reads: readsModel, unbounded: true,
+		content: []string{"text/csv", "application/jsonl"},
+	}, s.exportAudit)
+}
+
+// filter reads the query; the lists of it are empty for no filter.
+func (f *AuditFilter) filter() (projections.AuditFilter, error) {
+	filter := projections.AuditFilter{Actor: f.Actor, Target: f.Target}
+	for action := range strings.SplitSeq(f.Action, ",") {
+		if action = strings.TrimSpace(action); action != "" {
+			filter.Actions = append(filter.Actions, action)
+		}
+	}
+	var err error
+	if filter.From, err = parseMoment("from", f.From, false); err != nil {
+		return filter, err
+	}
+	filter.To, err = parseMoment("to", f.To, true)
+	return filter, err
+}
+
+// parseMoment reads a time, or a day as its first or last moment.
+func parseMoment(name, text string, end bool) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if moment, err := time.Parse(time.RFC3339, text); err == nil {
+		return moment.UTC(), nil
+	}
+	if day, err := time.Parse(time.DateOnly, text); err == nil {
+		if end {
+			return day.AddDate(0, 0, 1).Add(-time.Microsecond), nil
+		}
+		return day, nil
+	}
+	return time.Time{}, newProblem(http.StatusUnprocessableEntity, codeInvalidField, fieldsAtFault).
+		in("query", name, "must be a time such as 2026-01-31T12:00:00Z, or a day such as 2026-01-31")
+}
+
+func (s *Server) listAudit(ctx context.Context, x *exchange, in *listAuditInput) (list[auditView], error) {
+	var none list[auditView]
+	if err := s.permitted(ctx, x, in.Team, domain.ActionReadAudit); err != nil {
+		return none, err
+	}
+	filter, err := in.filter()
+	if err != nil {
+		return none, err
+	}
+	bound := binding("audit", string(in.Team), in.Actor, in.Action, in.Target, in.From, in.To)
+	if filter.After, err = openPageToken[projections.AuditKey](s, in.PageToken, bound); err != nil {
+		return none, err
+	}
+	filter.Limit = in.Limit
+	entries, next, err := s.projections.Audit(ctx, in.Team, filter)
+	if err != nil {
+		return none, err
+	}
+	views := make([]auditView, len(entries))
+	for i := range entries {
+		views[i] = viewEntry(&entries[i])
+	}
+	token, err := pageToken(s, next, bound)
+	return newList(views, token), err
+}

@@ -1,0 +1,112 @@
+package api
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// post is a request of a benchmark, over a real connection.
+func post(b *testing.B, client *http.Client, url, token string, body []byte, want int) {
+	r, err := http.NewRequest("POST", url, bytes.NewReader(body))
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	r.Header["Content-Type"] = headerJSON
+	r.Header["Authorization"] = []string{"Bearer " + token}
+	answer, err := client.Do(r)
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != want {
+		text, _ := io.ReadAll(answer.Body)
+		b.Errorf("%d: %s", answer.StatusCode, text)
+		return
+	}
+	_, _ = io.Copy(io.Discard, answer.Body)
+}
+
+// BenchmarkInvite is the whole way of an invitation, HTTP and fsync included,
+// spread over teams or on one.
+func BenchmarkInvite(b *testing.B) {
+	w := newWorld(b, options{catalog: "tenants", quiet: true})
+	var owners []account
+	for range 64 {
+		owners = append(owners, w.signUp())
+	}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}
+	for _, teams := range []int{64, 1} {
+		for _, clients := range []int{1, 16, 64} {
+			b.Run(fmt.Sprintf("teams=%d/clients=%d", teams, clients), func(b *testing.B) {
+				var next atomic.Int64
+				b.SetParallelism(max(1, clients/2)) // times GOMAXPROCS, which is 2 where this is measured
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						owner := owners[next.Add(1)%int64(teams)]
+						body := fmt.Appendf(nil, `{"email":%q,"role":"viewer"}`, newEmail())
+						post(b, client, w.http.URL+"/v1/teams/"+owner.team+"/invitations", owner.token, body, 201)
+					}
+				})
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "req/s")
+			})
+		}
+	}
+}
+
+// BenchmarkCheck is a permission check over HTTP against an empty handler.
+func BenchmarkCheck(b *testing.B) {
+	w := newWorld(b, options{catalog: "dzbuild", quiet: true})
+	owner := w.signUp()
+	body := fmt.Appendf(nil, `{"subject":{"type":"user","id":%q},"action":{"name":"update"},"resource":{"type":"orders","id":"1","properties":{"team":%q}}}`, owner.id, owner.team)
+	empty := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer empty.Close()
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}
+	for _, target := range []struct{ name, url string }{{"empty", empty.URL}, {"check", w.http.URL + "/access/v1/evaluation"}} {
+		b.Run(target.name, func(b *testing.B) {
+			b.SetParallelism(8)
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					post(b, client, target.url, owner.token, body, 200)
+				}
+			})
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "req/s")
+		})
+	}
+}
+
+// BenchmarkServe is what this package alone costs, without a connection.
+func BenchmarkServe(b *testing.B) {
+	w := newWorld(b, options{catalog: "dzbuild", quiet: true})
+	owner := w.signUp()
+	evaluation := fmt.Sprintf(`{"subject":{"type":"user","id":%q},"action":{"name":"update"},"resource":{"type":"orders","id":"1","properties":{"team":%q}}}`, owner.id, owner.team)
+	for _, test := range []struct{ name, method, path, body string }{
+		{"not found", "GET", "/nowhere", ""},
+		{"health", "GET", "/healthz", ""},
+		{"check", "POST", "/access/v1/evaluation", evaluation},
+		{"team", "GET", "/v1/teams/" + owner.team, ""},
+		{"refused write", "POST", "/v1/teams/" + owner.team + "/invitations", `{"email":"x","role":"viewer"}`},
+		{"members", "GET", "/v1/teams/" + owner.team + "/members", ""},
+	} {
+		b.Run(strings.ReplaceAll(test.name, " ", "_"), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				var body io.Reader
+				if test.body != "" {
+					body = strings.NewReader(test.body)
+				}
+				r := httptest.NewRequest(test.method, test.path, body)
+				r.Header["Authorization"] = []string{"Bearer " + owner.token}
+				w.server.ServeHTTP(httptest.NewRecorder(), r)
+			}
+		})
+	}
+}

@@ -1,0 +1,144 @@
+package api
+
+import (
+	"bufio"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"roster/domain"
+	"roster/projections"
+)
+
+// entryWriter writes audit entries one by one.
+type entryWriter interface {
+	write(*auditView) error
+	flush() error
+}
+
+var auditColumns = []string{
+	"id", "position", "at", "action", "actor_type", "actor_id", "actor_name", "actor_email", "actor_ip", "actor_user_agent",
+	"target_type", "target_id", "target_name", "before", "after", "request_id",
+}
+
+type csvWriter struct {
+	*csv.Writer
+	row []string
+}
+
+func newCSVWriter(w io.Writer) (entryWriter, error) {
+	out := &csvWriter{Writer: csv.NewWriter(w)}
+	return out, out.Write(auditColumns)
+}
+
+func (w *csvWriter) write(e *auditView) error {
+	w.row = append(w.row[:0], string(e.ID), strconv.FormatUint(e.Position, 10), e.At.Format(time.RFC3339Nano), e.Action,
+		string(e.Actor.Type), e.Actor.ID, e.Actor.Name, e.Actor.Email, e.Actor.IP, e.Actor.UserAgent,
+		e.Target.Type, e.Target.ID, e.Target.Name, string(e.Before), string(e.After), e.RequestID)
+	for i, cell := range w.row {
+		w.row[i] = harmless(cell)
+	}
+	return w.Write(w.row)
+}
+
+func (w *csvWriter) flush() error {
+	w.Flush()
+	return w.Error()
+}
+
+// harmless keeps a spreadsheet from taking a cell for a formula.
+func harmless(cell string) string {
+	if cell != "" {
+		switch cell[0] {
+		case '=', '+', '-', '@', '\t', '\r':
+			return "'" + cell
+		}
+	}
+	return cell
+}
+
+type jsonLinesWriter struct {
+	buffer  *bufio.Writer
+	encoder *json.Encoder
+}
+
+func newJSONLinesWriter(w io.Writer) entryWriter {
+	buffer := bufio.NewWriter(w)
+	encoder := json.NewEncoder(buffer)
+	encoder.SetEscapeHTML(false)
+	return &jsonLinesWriter{buffer, encoder}
+}
+
+func (w *jsonLinesWriter) write(e *auditView) error { return w.encoder.Encode(e) }
+func (w *jsonLinesWriter) flush() error             { return w.buffer.Flush() }
+
+const (
+	// exportFlush is after how many entries the caller gets what there is.
+	exportFlush = 500
+	// exportPatience is how long a caller may take to accept that many.
+	exportPatience = 30 * time.Second
+)
+
+func (s *Server) exportAudit(ctx context.Context, x *exchange, in *exportAuditInput) (func(huma.Context), error) {
+	if err := s.permitted(ctx, x, in.Team, domain.ActionReadAudit); err != nil {
+		return nil, err
+	}
+	filter, err := in.filter()
+	if err != nil {
+		return nil, err
+	}
+	return func(huma.Context) {
+		header := x.Header()
+		header.Set("Content-Disposition", `attachment; filename="audit-`+string(in.Team)+`.`+in.Format+`"`)
+		header.Set("Content-Type", "text/csv; charset=utf-8; header=present")
+		if in.Format == "jsonl" {
+			header.Set("Content-Type", "application/jsonl")
+		}
+		x.WriteHeader(http.StatusOK)
+		if err := s.export(ctx, x, in, filter); err != nil {
+			x.failure = err
+			// The status is out. Cutting the connection off is the one way left
+			// to say that this is not the whole log.
+			panic(http.ErrAbortHandler)
+		}
+	}, nil
+}
+
+func (s *Server) export(ctx context.Context, x *exchange, in *exportAuditInput, filter projections.AuditFilter) error {
+	control := http.NewResponseController(x)
+	out := newJSONLinesWriter(x)
+	if in.Format == "csv" {
+		var err error
+		if out, err = newCSVWriter(x); err != nil {
+			return err
+		}
+	}
+	// Not every connection has deadlines; where there are none, none is needed.
+	extend := func() { _ = control.SetWriteDeadline(time.Now().Add(exportPatience)) }
+	extend()
+	count := 0
+	err := s.projections.AuditExport(ctx, in.Team, filter, func(entry projections.AuditEntry) error {
+		view := viewEntry(&entry)
+		if err := out.write(&view); err != nil {
+			return err
+		}
+		if count++; count%exportFlush != 0 {
+			return nil
+		}
+		if err := out.flush(); err != nil {
+			return err
+		}
+		extend()
+		return control.Flush()
+	})
+	if err != nil {
+		return err
+	}
+	return out.flush()
+}

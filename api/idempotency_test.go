@@ -1,0 +1,131 @@
+package api
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func TestIdempotencyKey(t *testing.T) {
+	w := newWorld(t, options{})
+	owner := w.signUp()
+	path := "/v1/teams/" + owner.team + "/invitations"
+	invite := func(email, key string, changes ...with) *reply {
+		changes = append(changes, header("Idempotency-Key", key))
+		return w.call("POST", path, map[string]any{"email": email, "role": "MEMBER"}, changes...)
+	}
+
+	email := newEmail()
+	first := invite(email, "k1", owner.auth()).is(201)
+	after := w.position()
+	again := invite(email, "k1", owner.auth()).is(201)
+	if string(again.raw) != string(first.raw) {
+		t.Errorf("the second answer is\n%s, the first was\n%s", again.raw, first.raw)
+	}
+	for _, name := range []string{"Roster-Position", "Etag", "Content-Type"} {
+		if again.header.Get(name) != first.header.Get(name) || first.header.Get(name) == "" {
+			t.Errorf("%s: %q then %q", name, first.header.Get(name), again.header.Get(name))
+		}
+	}
+	if w.position() != after {
+		t.Error("the repetition left events")
+	}
+
+	wantProblem(t, invite(newEmail(), "k1", owner.auth()).is(422, "idempotency_key_reused"))
+	w.call("PATCH", "/v1/teams/"+owner.team, map[string]any{"name": "X"}, owner.auth(), header("Idempotency-Key", "k1")).is(422, "idempotency_key_reused")
+	other := w.signUp()
+	w.call("POST", "/v1/teams/"+other.team+"/invitations", map[string]any{"email": email, "role": "MEMBER"}, other.auth(), header("Idempotency-Key", "k1")).is(201)
+
+	// A refusal is an answer too, and stays the answer.
+	refused := invite(email, "k2", owner.auth()).is(409, "already_invited")
+	w.call("DELETE", path+"/"+first.text("id"), nil, owner.auth()).is(204)
+	if again := invite(email, "k2", owner.auth()).is(409, "already_invited"); string(again.raw) != string(refused.raw) {
+		t.Errorf("the refusal changed from\n%s to\n%s", refused.raw, again.raw)
+	}
+	invite(email, "k3", owner.auth()).is(201)
+
+	// What is about the try and not about the request may be tried again.
+	invite(email, "k4", bearer("nonsense")).is(401)
+	invite(email, "k4", bearer("nonsense")).is(401)
+}
+
+func TestIdempotencyKeyWithoutACredential(t *testing.T) {
+	w := newWorld(t, options{})
+	body := map[string]any{"email": newEmail(), "name": "A", "password": password}
+	first := w.call("POST", "/v1/users", body, header("Idempotency-Key", "sign-up")).is(201)
+	again := w.call("POST", "/v1/users", body, header("Idempotency-Key", "sign-up")).is(201)
+	if string(first.raw) != string(again.raw) || first.header.Get("Set-Cookie") != again.header.Get("Set-Cookie") || again.header.Get("Set-Cookie") == "" {
+		t.Error("the second answer differs from the first")
+	}
+	w.call("GET", "/v1/me", nil, bearer(again.text("session", "token"))).is(200)
+	body["name"] = "B"
+	w.call("POST", "/v1/users", body, header("Idempotency-Key", "sign-up")).is(422, "idempotency_key_reused")
+
+	// A wrong password is no lasting answer.
+	signIn := map[string]any{"email": body["email"], "password": "not the password"}
+	w.call("POST", "/v1/sessions", signIn, header("Idempotency-Key", "in")).is(401, "invalid_credentials")
+	signIn["password"] = password
+	w.call("POST", "/v1/sessions", signIn, header("Idempotency-Key", "in")).is(201)
+}
+
+func TestIdempotencyKeyInParallel(t *testing.T) {
+	w := newWorld(t, options{})
+	owner := w.signUp()
+	email := newEmail()
+	before := w.position()
+	var mu sync.Mutex
+	statuses := map[string]int{}
+	bodies := map[string]bool{}
+	var all sync.WaitGroup
+	for range 32 {
+		all.Go(func() {
+			r := w.call("POST", "/v1/teams/"+owner.team+"/invitations", map[string]any{"email": email, "role": "MEMBER"},
+				owner.auth(), header("Idempotency-Key", "parallel"))
+			mu.Lock()
+			defer mu.Unlock()
+			code, _ := r.body["code"].(string)
+			statuses[fmt.Sprint(r.status, code)]++
+			if r.status == 201 {
+				bodies[string(r.raw)] = true
+			}
+		})
+	}
+	all.Wait()
+	if len(bodies) != 1 || statuses["201"]+statuses["409request_in_flight"] != 32 {
+		t.Errorf("%v, %d different answers", statuses, len(bodies))
+	}
+	if w.position() != before+1 {
+		t.Errorf("%d events", w.position()-before)
+	}
+}
+
+func TestBulkInvitationsAreRepeatable(t *testing.T) {
+	w := newWorld(t, options{})
+	owner := w.signUp()
+	var people []map[string]any
+	for i := range 12 { // the plan has 10 seats, the owner included
+		people = append(people, map[string]any{"email": newEmail(), "role": []string{"MEMBER", "OWNER"}[i/11]})
+	}
+	people[1] = people[0]
+	bulk := func() *reply {
+		return w.call("POST", "/v1/teams/"+owner.team+"/invitations/bulk", map[string]any{"invitations": people}, owner.auth(), header("Idempotency-Key", "bulk")).is(200)
+	}
+	first := bulk()
+	var outcomes []string
+	for i := range people {
+		if first.at("data", i, "status") == 201.0 {
+			outcomes = append(outcomes, "ok")
+			continue
+		}
+		outcomes = append(outcomes, first.text("data", i, "error", "code"))
+	}
+	want := "ok already_invited ok ok ok ok ok ok ok ok seat_limit_reached role_not_assignable"
+	if got := strings.Join(outcomes, " "); got != want {
+		t.Errorf("outcomes %s\nwant     %s", got, want)
+	}
+	after := w.position()
+	if again := bulk(); string(again.raw) != string(first.raw) || w.position() != after {
+		t.Error("the repetition differs")
+	}
+}

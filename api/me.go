@@ -1,0 +1,126 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	"roster/domain"
+	"roster/projections"
+)
+
+// membershipView is one of the teams that a user is in.
+type membershipView struct {
+	TeamRoleView
+	JoinedAt time.Time `json:"joined_at"`
+}
+
+type meView struct {
+	User         userView         `json:"user"`
+	Teams        []membershipView `json:"teams" doc:"In the order of joining; at most 1,000."`
+	ActiveTeamID domain.TeamID    `json:"active_team_id" doc:"Empty for a user without teams."`
+}
+
+type renameMeInput struct {
+	Body struct {
+		Name string `json:"name" minLength:"1" maxLength:"400"`
+	}
+}
+
+type changePasswordInput struct {
+	Body struct {
+		CurrentPassword string `json:"current_password" minLength:"1" maxLength:"1000"`
+		NewPassword     string `json:"new_password" minLength:"12" maxLength:"1000"`
+	}
+}
+
+type activeTeamInput struct {
+	Body struct {
+		TeamID domain.TeamID `json:"team_id" minLength:"1" maxLength:"64"`
+	}
+}
+
+func (s *Server) meOperations() {
+	answers(s, operation{
+		id: "get-me", method: http.MethodGet, path: "/v1/me", tag: tagAccounts,
+		summary: "One's own account and teams", access: signedIn, reads: readsModel,
+	}, s.getMe)
+	answers(s, operation{
+		id: "rename-me", method: http.MethodPatch, path: "/v1/me", tag: tagAccounts,
+		summary: "Change one's own name", access: signedIn,
+	}, s.renameMe)
+	acts(s, operation{
+		id: "change-password", method: http.MethodPut, path: "/v1/me/password", tag: tagAccounts,
+		summary: "Change one's own password",
+		about:   "Ends the other sessions. A wrong present password counts as a failed sign-in.",
+		access:  signedIn, errors: []int{http.StatusTooManyRequests},
+	}, s.changePassword)
+	answers(s, operation{
+		id: "choose-team", method: http.MethodPut, path: "/v1/me/active-team", tag: tagAccounts,
+		summary: "Choose the team to look at", about: "It is remembered across sign-ins.",
+		access: signedIn, errors: []int{http.StatusNotFound},
+	}, s.chooseTeam)
+}
+
+// teamsOf lists a user's teams, and says which of them is the active one: the
+// chosen one as long as they are in it, else the first.
+func (s *Server) teamsOf(ctx context.Context, user domain.UserID, chosen domain.TeamID) ([]projections.Membership, domain.TeamID, error) {
+	teams, err := s.projections.TeamsOf(ctx, user)
+	if err != nil || len(teams) == 0 {
+		return nil, "", err
+	}
+	if slices.ContainsFunc(teams, func(m projections.Membership) bool { return m.Team == chosen }) {
+		return teams, chosen, nil
+	}
+	return teams, teams[0].Team, nil
+}
+
+func (s *Server) me(ctx context.Context, x *exchange) (meView, error) {
+	me, _, err := s.commands.Me(ctx, x.caller)
+	if err != nil {
+		return meView{}, err
+	}
+	teams, active, err := s.teamsOf(ctx, x.caller.User, me.ActiveTeam)
+	if err != nil {
+		return meView{}, err
+	}
+	view := meView{User: viewUser(me.User), Teams: make([]membershipView, len(teams)), ActiveTeamID: active}
+	for i, team := range teams {
+		view.Teams[i] = membershipView{
+			TeamRoleView: TeamRoleView{ID: team.Team, Name: team.Name, Role: team.Role, Catalog: team.Catalog, Plan: team.Plan},
+			JoinedAt:     team.JoinedAt,
+		}
+	}
+	return view, nil
+}
+
+func (s *Server) getMe(ctx context.Context, x *exchange, _ *struct{}) (meView, error) {
+	return s.me(ctx, x)
+}
+
+func (s *Server) renameMe(ctx context.Context, x *exchange, in *renameMeInput) (meView, error) {
+	_, done, err := s.commands.RenameMe(ctx, x.caller, in.Body.Name)
+	if err != nil {
+		return meView{}, err
+	}
+	s.wrote(x, x.caller.User, done)
+	return s.me(ctx, x)
+}
+
+func (s *Server) changePassword(ctx context.Context, x *exchange, in *changePasswordInput) error {
+	done, err := s.commands.ChangePassword(ctx, x.caller, in.Body.CurrentPassword, in.Body.NewPassword)
+	if err == nil {
+		s.wrote(x, x.caller.User, done)
+	}
+	return err
+}
+
+func (s *Server) chooseTeam(ctx context.Context, x *exchange, in *activeTeamInput) (meView, error) {
+	done, err := s.commands.ChooseTeam(ctx, x.caller, in.Body.TeamID)
+	if err != nil {
+		return meView{}, err
+	}
+	s.wrote(x, x.caller.User, done)
+	return s.me(ctx, x)
+}

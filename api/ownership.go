@@ -1,0 +1,92 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"roster/domain"
+)
+
+type transferView struct {
+	ID        domain.TransferID `json:"id"`
+	UserID    domain.UserID     `json:"user_id" doc:"Who is to become the owner."`
+	Status    string            `json:"status" enum:"pending"`
+	ExpiresAt time.Time         `json:"expires_at"`
+}
+
+type requestTransferInput struct {
+	TeamPath
+	Body struct {
+		UserID   domain.UserID `json:"user_id" minLength:"1" maxLength:"64"`
+		Password string        `json:"password" minLength:"1" maxLength:"1000" doc:"The caller's own."`
+	}
+}
+
+type TransferPath struct {
+	TeamPath
+	ID domain.TransferID `path:"id" maxLength:"64" doc:"Of the transfer."`
+}
+
+type ownerInput struct {
+	TeamPath
+	Body struct {
+		UserID domain.UserID `json:"user_id" minLength:"1" maxLength:"64" doc:"A member of the team."`
+	}
+}
+
+func (s *Server) ownershipOperations() {
+	answers(s, operation{
+		id: "request-transfer", method: http.MethodPost, path: "/v1/teams/{team}/ownership-transfers", tag: tagOwnership,
+		summary: "Ask a member to take over the ownership", about: "Nothing changes until they confirm it.",
+		status: http.StatusCreated, access: signedIn, errors: []int{http.StatusTooManyRequests},
+	}, s.requestTransfer)
+	acts(s, operation{
+		id: "cancel-transfer", method: http.MethodDelete, path: "/v1/teams/{team}/ownership-transfers/{id}", tag: tagOwnership,
+		summary: "Cancel an ownership transfer", access: authenticated, errors: []int{http.StatusGone},
+	}, s.cancelTransfer)
+	answers(s, operation{
+		id: "confirm-transfer", method: http.MethodPost, path: "/v1/ownership-transfers/{token}/confirm", tag: tagOwnership,
+		summary: "Become the owner", about: "By the member who was chosen, with the link that was sent to them.",
+		access: signedIn, errors: []int{http.StatusGone},
+	}, s.confirmTransfer)
+	answers(s, operation{
+		id: "set-owner", method: http.MethodPut, path: "/v1/teams/{team}/owner", tag: tagOwnership,
+		summary: "Move the ownership at once", about: "With the operator token only.", access: authenticated,
+	}, s.setOwner)
+}
+
+func (s *Server) requestTransfer(ctx context.Context, x *exchange, in *requestTransferInput) (transferView, error) {
+	transfer, done, err := s.commands.RequestTransfer(ctx, x.caller, in.Team, in.Body.UserID, in.Body.Password)
+	if err != nil {
+		return transferView{}, err
+	}
+	s.wrote(x, x.caller.User, done)
+	return transferView{ID: transfer.ID, UserID: transfer.To, Status: transfer.Status, ExpiresAt: transfer.ExpiresAt}, nil
+}
+
+func (s *Server) cancelTransfer(ctx context.Context, x *exchange, in *TransferPath) error {
+	done, err := s.commands.CancelTransfer(ctx, x.caller, in.Team, in.ID)
+	if err == nil {
+		s.wrote(x, x.caller.User, done)
+	}
+	return err
+}
+
+func (s *Server) confirmTransfer(ctx context.Context, x *exchange, in *TokenPath) (TeamRoleView, error) {
+	team, done, err := s.commands.ConfirmTransfer(ctx, x.caller, in.Token)
+	if err != nil {
+		return TeamRoleView{}, err
+	}
+	s.wrote(x, x.caller.User, done)
+	return viewTeamRole(team), nil
+}
+
+func (s *Server) setOwner(ctx context.Context, x *exchange, in *ownerInput) (teamView, error) {
+	done, err := s.commands.OperatorTransfer(ctx, x.caller, in.Team, in.Body.UserID)
+	if err != nil {
+		return teamView{}, err
+	}
+	s.wrote(x, x.caller.User, done)
+	return s.teamView(ctx, x, in.Team)
+}

@@ -1,0 +1,142 @@
+package api
+
+import (
+	"crypto/rand"
+	"encoding/base32"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-chi/chi/v5"
+	"github.com/maypok86/otter/v2"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"roster/commands"
+	"roster/domain"
+	"roster/projections"
+)
+
+// Config is what a Server is made from.
+type Config struct {
+	Commands    *commands.Service
+	Projections *projections.Projections
+	BaseURL     *url.URL // what links begin with; https makes cookies Secure
+
+	// Store tells how far the event store has come, for readiness.
+	Store EventStore
+	// Mailbox shows the messages that were not sent anywhere; nil for none.
+	Mailbox Mailbox
+	// TrustedProxies are those whose X-Forwarded-For is believed; none by
+	// default, and then the client is whoever opened the connection.
+	TrustedProxies []netip.Prefix
+	Version        string       // of the program, for the API description
+	Logger         *slog.Logger // slog.Default when nil
+}
+
+// Server is the HTTP interface.
+type Server struct {
+	config      Config
+	commands    *commands.Service
+	projections *projections.Projections
+	log         *slog.Logger
+	secure      bool // the base URL is https
+	cookieName  string
+	crossOrigin *http.CrossOriginProtection
+	metrics     *metrics
+	written     *otter.Cache[domain.UserID, uint64] // the last position that each wrote here
+	router      *chi.Mux
+	api         huma.API
+}
+
+// New makes the server; it serves nothing yet.
+func New(config Config) *Server {
+	s := &Server{
+		config:      config,
+		commands:    config.Commands,
+		projections: config.Projections,
+		log:         config.Logger,
+		secure:      config.BaseURL.Scheme == "https",
+		cookieName:  "roster_session",
+		crossOrigin: http.NewCrossOriginProtection(),
+		metrics:     newMetrics(),
+		written:     newWritten(),
+		router:      chi.NewMux(),
+	}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	if s.secure {
+		// The prefix makes browsers refuse the cookie unless it is Secure, for
+		// this host alone and for every path.
+		s.cookieName = "__Host-roster_session"
+	}
+	// Behind a proxy that rewrites Host, the pages' own origin would look
+	// foreign otherwise. A base URL is an origin, so this can't fail.
+	_ = s.crossOrigin.AddTrustedOrigin(config.BaseURL.Scheme + "://" + config.BaseURL.Host)
+
+	s.use(s.router)
+	s.router.NotFound(s.notFound)
+	s.router.MethodNotAllowed(s.methodNotAllowed)
+	s.api = newAPI(s)
+	s.operations()
+	s.healthRoutes()
+	s.docsRoutes()
+	if config.Mailbox != nil {
+		s.mailboxRoutes()
+	}
+	return s
+}
+
+// operations registers every operation, area by area.
+func (s *Server) operations() {
+	s.userOperations()
+	s.sessionOperations()
+	s.meOperations()
+	s.teamOperations()
+	s.memberOperations()
+	s.siteOperations()
+	s.invitationOperations()
+	s.ownershipOperations()
+	s.keyOperations()
+	s.auditOperations()
+	s.accessOperations()
+}
+
+// ServeHTTP makes a Server an http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.router.ServeHTTP(w, r) }
+
+// HTTPServer is a server for this handler with the time limits that it is
+// meant for. There is no limit on reading a whole request here, because
+// net/http would end a long answer by it; limitBody sets one for the body.
+func (s *Server) HTTPServer() *http.Server {
+	return &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: 10 * time.Second,
+		WriteTimeout:      2 * requestTimeout, // an export moves it forward as it goes
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// Metrics is where the other parts of the process add what they count.
+func (s *Server) Metrics() prometheus.Registerer { return s.metrics.registry }
+
+var requestIDEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
+
+// newRequestID makes an id for a request that came without one: 80 random
+// bits, enough to find it again in a log.
+func (s *Server) newRequestID() string {
+	var random [10]byte
+	_, _ = rand.Read(random[:]) // never fails
+	return "req_" + requestIDEncoding.EncodeToString(random[:])
+}
+
+// link is an absolute URL below the base URL.
+func (s *Server) link(path string) string {
+	return strings.TrimSuffix(s.config.BaseURL.String(), "/") + path
+}

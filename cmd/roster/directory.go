@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"roster/commands"
+	"roster/projections"
+	"roster/subscribers"
+)
+
+// directory lets the subscribers look things up in the aggregates, which they
+// don't know.
+type directory struct{ service *commands.Service }
+
+// Invitation describes one link of an invitation for the message about it.
+func (d directory) Invitation(ctx context.Context, of subscribers.InvitationLink) (subscribers.InvitationFacts, error) {
+	facts, err := d.service.InvitationFacts(ctx, of.Team, of.Version, of.Invitation, of.Link)
+	if err != nil {
+		return subscribers.InvitationFacts{}, err
+	}
+	if !facts.Stands {
+		return subscribers.InvitationFacts{}, subscribers.ErrNotPending
+	}
+	described := subscribers.InvitationFacts{
+		Email: facts.Email, Name: facts.Name, Team: facts.TeamName, Role: facts.RoleName, Inviter: facts.Inviter,
+		Labels: facts.Labels, ExpiresAt: facts.ExpiresAt,
+	}
+	for _, site := range facts.Sites {
+		described.Sites = append(described.Sites, subscribers.SiteRole(site))
+	}
+	return described, nil
+}
+
+// due lists invitations whose expiry is to be recorded.
+func (directory) due(models *projections.Projections) func(context.Context, time.Time, int) ([]subscribers.DueInvitation, error) {
+	return func(ctx context.Context, now time.Time, limit int) ([]subscribers.DueInvitation, error) {
+		found, err := models.DueInvitations(ctx, now, limit)
+		due := make([]subscribers.DueInvitation, len(found))
+		for i, one := range found {
+			due[i] = subscribers.DueInvitation(one)
+		}
+		return due, err
+	}
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+)
+
+// storage says where the events and the read models are.
+type storage struct {
+	Data            string `help:"Folder of everything that is kept on this machine." env:"ROSTER_DATA" default:"./roster-data" type:"path"`
+	NATSURL         string `name:"nats-url" help:"NATS servers that hold the events, as nats://host:4222, several separated by commas. None: a server inside this process." env:"ROSTER_NATS_URL"`
+	NATSCredentials string `name:"nats-credentials" help:"Credentials file for NATS." env:"ROSTER_NATS_CREDENTIALS" type:"path"`
+	NATSReplicas    int    `name:"nats-replicas" help:"Copies of every event in the NATS cluster: 1 or 3." env:"ROSTER_NATS_REPLICAS" default:"1"`
+	MasterKeyFile   string `help:"File with the key that personal data is sealed under. None: master.key in the data folder." env:"ROSTER_MASTER_KEY_FILE" type:"path"`
+	DatabaseURL     string `help:"PostgreSQL database of the read models, as postgres://user:password@host/name. None: SQLite in the data folder." env:"ROSTER_DATABASE_URL"`
+}
+
+// serveCommand is roster serve. Every flag is also an environment variable.
+type serveCommand struct {
+	storage
+	Listen         string         `help:"Address to listen on." env:"ROSTER_LISTEN" default:":8080"`
+	BaseURL        string         `help:"Where people reach this server, as https://teams.example.com; links in messages begin with it. None: the address listened on." env:"ROSTER_BASE_URL"`
+	SMTPURL        string         `name:"smtp-url" help:"Mail server, as smtp://user:password@host:587. None: messages go to /dev/mailbox." env:"ROSTER_SMTP_URL"`
+	MailFrom       string         `help:"Sender of messages, as 'Roster <no-reply@example.com>'." env:"ROSTER_MAIL_FROM"`
+	Catalog        string         `help:"Role catalog of teams that name none: default, distribu, dzbuild, tenants, or a file." env:"ROSTER_CATALOG" default:"default"`
+	OperatorToken  string         `help:"Token of the operator, at least 32 characters. None: there is no operator." env:"ROSTER_OPERATOR_TOKEN"`
+	TrustedProxies []netip.Prefix `help:"Networks of proxies whose X-Forwarded-For is believed, as 10.0.0.0/8." env:"ROSTER_TRUSTED_PROXIES"`
+	LogLevel       slog.Level     `help:"debug, info, warn or error." env:"ROSTER_LOG_LEVEL" default:"info"`
+	LogFormat      string         `help:"text or json." env:"ROSTER_LOG_FORMAT" enum:"text,json" default:"text"`
+}
+
+// stopTimeout bounds how long a server that was told to stop may take: twice
+// what a request may.
+const stopTimeout = time.Minute
+
+// Run serves until the context ends.
+func (c *serveCommand) Run(ctx context.Context, out *output) error {
+	options := &slog.HandlerOptions{Level: c.LogLevel}
+	var handler slog.Handler = slog.NewTextHandler(out.stderr, options)
+	if c.LogFormat == "json" {
+		handler = slog.NewJSONHandler(out.stderr, options)
+	}
+	app, err := start(ctx, c, slog.New(handler))
+	if err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(out.stdout, "listening on %s\n", app.url)
+	_, _ = fmt.Fprint(out.stdout, c.welcome(app))
+
+	failed := app.wait(ctx)
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if err := app.stop(stop); failed == nil {
+		failed = err
+	}
+	return failed
+}
+
+// welcome says where to go next.
+func (c *serveCommand) welcome(app *app) string {
+	text := fmt.Sprintf("\n  API description   %s/docs\n", app.baseURL)
+	if app.mailbox != nil {
+		text += fmt.Sprintf("  sent messages     %s/dev/mailbox\n", app.baseURL)
+	}
+	if c.NATSURL == "" {
+		text += fmt.Sprintf("  data              %s\n", c.Data)
+	}
+	text += fmt.Sprintf("  role catalog      %s\n", c.Catalog)
+	return text + fmt.Sprintf(`
+Open an account, and with it a team that is yours:
+
+  curl -s %s/v1/users -H 'Content-Type: application/json' \
+    -d '{"email":"you@example.com","name":"You","password":"a long pass phrase"}'
+
+`, app.url)
+}

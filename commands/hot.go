@@ -1,0 +1,252 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"roster/domain"
+	"roster/eventstore"
+)
+
+// folder is the state of an aggregate that events are folded into.
+type folder interface {
+	Apply(domain.Event, domain.Meta)
+}
+
+// hot keeps the aggregates of one kind that are in use in memory, bounded in
+// number. Dropping one costs a load, nothing else.
+type hot[S folder] struct {
+	kind    eventstore.Kind
+	fresh   func(id string) S
+	store   *eventstore.Store
+	entries *otter.Cache[string, *entry[S]]
+}
+
+// entry is one aggregate in memory.
+type entry[S folder] struct {
+	// turn is held by the one command, or load, that works on the aggregate.
+	// Rivals within the process queue here instead of at the event store,
+	// where each of them would lose and try again.
+	turn sync.Mutex
+
+	mu       sync.RWMutex // guards what follows
+	state    S
+	version  uint64
+	position uint64
+	hash     eventstore.Hash
+	last     time.Time // of the last commit
+
+	// seen is the highest version that is known to exist, as the event stream
+	// tells it; above version, the state is out of date.
+	seen atomic.Uint64
+}
+
+func newHot[S folder](store *eventstore.Store, kind eventstore.Kind, size int, fresh func(id string) S) *hot[S] {
+	return &hot[S]{
+		kind: kind, fresh: fresh, store: store,
+		entries: otter.Must(&otter.Options[string, *entry[S]]{MaximumSize: size}),
+	}
+}
+
+func (h *hot[S]) stream(id string) eventstore.Stream {
+	return eventstore.Stream{Kind: h.kind, ID: id}
+}
+
+// observe notes that a version exists. It is called for every commit of the
+// stream, so it does next to nothing; whoever looks at the aggregate next
+// catches up.
+func (h *hot[S]) observe(id string, version uint64) {
+	e, ok := h.entries.GetIfPresent(id)
+	if !ok {
+		return
+	}
+	for seen := e.seen.Load(); seen < version; seen = e.seen.Load() {
+		if e.seen.CompareAndSwap(seen, version) {
+			return
+		}
+	}
+}
+
+// forget drops everything, so that the next use folds anew.
+func (h *hot[S]) forget() { h.entries.InvalidateAll() }
+
+// position is that of the aggregate's last commit that this node knows; zero
+// when it isn't in memory.
+func (h *hot[S]) position(id string) uint64 {
+	e, ok := h.entries.GetIfPresent(id)
+	if !ok {
+		return 0
+	}
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.position
+}
+
+func (h *hot[S]) entry(id string) *entry[S] {
+	e, _ := h.entries.ComputeIfAbsent(id, func() (*entry[S], bool) {
+		return &entry[S]{state: h.fresh(id)}, false
+	})
+	return e
+}
+
+// view runs look with the aggregate as it is now, under a read lock: look must
+// not keep it and must not wait for anything.
+func (h *hot[S]) view(ctx context.Context, id string, look func(state S, version, position uint64)) error {
+	e := h.entry(id)
+	e.mu.RLock()
+	if e.version > 0 && e.version >= e.seen.Load() {
+		defer e.mu.RUnlock()
+		look(e.state, e.version, e.position)
+		return nil
+	}
+	e.mu.RUnlock()
+
+	e.turn.Lock()
+	err := h.refresh(ctx, id, e, h.store.Load)
+	e.turn.Unlock()
+	if err != nil {
+		return err
+	}
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	look(e.state, e.version, e.position)
+	return nil
+}
+
+// refresh folds what has been added since the aggregate was last looked at.
+// The caller holds the turn.
+func (h *hot[S]) refresh(
+	ctx context.Context, id string, e *entry[S],
+	load func(context.Context, eventstore.Stream, uint64) ([]eventstore.Commit, error),
+) error {
+	commits, err := load(ctx, h.stream(id), e.version)
+	if err != nil {
+		h.entries.Invalidate(id)
+		return unavailable(err)
+	}
+	e.mu.Lock()
+	for i := range commits {
+		e.fold(&commits[i])
+	}
+	version := e.version
+	e.mu.Unlock()
+	if version == 0 {
+		// There is no such aggregate: guesses at ids must not push out the
+		// aggregates that are in use.
+		h.entries.Invalidate(id)
+	}
+	return nil
+}
+
+// fold applies one commit. The caller holds the write lock.
+func (e *entry[S]) fold(commit *eventstore.Commit) {
+	for i := range commit.Events {
+		e.state.Apply(commit.Events[i].Event, commit.Meta(i))
+	}
+	e.version, e.position, e.hash, e.last = commit.Version, commit.Position, commit.Hash, commit.At
+}
+
+// maxAttempts bounds how often a command that keeps losing against other
+// nodes is decided again. Each loss means that somebody else got through.
+const maxAttempts = 20
+
+// decision is what a command makes of the present state: the events to append
+// to the aggregate and, where other aggregates must change together with it,
+// their commits.
+type decision struct {
+	events []domain.Event
+	also   []*eventstore.Commit
+}
+
+// outcome is what became of a command. Commit is nil when there was nothing to
+// do.
+type outcome struct {
+	Done
+	commit *eventstore.Commit
+	now    time.Time
+}
+
+// do is the way of every command: load, decide, append, and decide again when
+// somebody was faster. It appends on the strength of the state in memory
+// without asking first, since the append itself fails when that is out of
+// date; only before a refusal it makes sure.
+func do[S folder](
+	ctx context.Context, s *Service, h *hot[S], id string, by Caller,
+	decide func(state S, now time.Time) (decision, error),
+) (outcome, error) {
+	e := h.entry(id)
+	e.turn.Lock()
+	defer e.turn.Unlock()
+
+	if e.version == 0 || e.version < e.seen.Load() {
+		if err := h.refresh(ctx, id, e, h.store.Load); err != nil {
+			return outcome{}, err
+		}
+	}
+	if earlier, err := s.earlier(ctx, h.stream(id)); earlier != nil || err != nil {
+		if err != nil {
+			return outcome{}, err
+		}
+		return outcome{Done: Done{earlier.Position, earlier.Version}, commit: earlier, now: earlier.At}, nil
+	}
+
+	for range maxAttempts {
+		now := later(s.Now(), e.last)
+		e.mu.RLock()
+		decided, err := decide(e.state, now)
+		e.mu.RUnlock()
+		if err == nil && by.IfMatch != 0 && by.IfMatch != e.version {
+			err = ErrVersionConflict
+		}
+		if err != nil || len(decided.events) == 0 {
+			before := e.version
+			if err := h.refresh(ctx, id, e, h.store.CatchUp); err != nil {
+				return outcome{}, err
+			}
+			if e.version != before {
+				continue
+			}
+			return outcome{Done: Done{e.position, e.version}, now: now}, err
+		}
+
+		commit, err := s.commit(ctx, by, h.stream(id), e.version, e.hash, now, decided.events)
+		if err != nil {
+			return outcome{}, err
+		}
+		// The others come first: whoever joins exists before they do.
+		err = s.store.Append(ctx, append(decided.also, commit)...)
+		switch {
+		case err == nil:
+			e.mu.Lock()
+			e.fold(commit)
+			e.mu.Unlock()
+			return outcome{Done: Done{commit.Position, commit.Version}, commit: commit, now: now},
+				s.settle(ctx, commit)
+		case errors.Is(err, eventstore.ErrConflict):
+			if err := h.refresh(ctx, id, e, h.store.CatchUp); err != nil {
+				return outcome{}, err
+			}
+		default:
+			// Whether it is stored may be unknown: what is in memory can't be
+			// trusted any more.
+			h.entries.Invalidate(id)
+			return outcome{}, unavailable(err)
+		}
+	}
+	return outcome{}, unavailable(fmt.Errorf("commands: lost %d times against other writers", maxAttempts))
+}
+
+// later gives the time of a commit: the clock, but never before the commit
+// that it follows, whatever the clocks of the nodes say.
+func later(now, last time.Time) time.Time {
+	if now.Before(last) {
+		return last
+	}
+	return now
+}

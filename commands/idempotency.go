@@ -1,0 +1,234 @@
+package commands
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"time"
+
+	"roster/domain"
+	"roster/eventstore"
+)
+
+// Attempt is one use of an idempotency key. Its record is written before the
+// command runs, and every id and secret that the command makes is derived from
+// it; so whoever repeats an attempt that died half-way finds what it wrote
+// instead of writing it twice, however long ago that was within the key's
+// life.
+type Attempt struct {
+	service    *Service
+	key        string // in the bucket
+	revision   uint64
+	record     attemptRecord
+	started    time.Time
+	secret     []byte // known only to who has the client's key
+	label      string
+	recovering bool
+}
+
+// attemptRecord is an attempt as the bucket holds it. The answer is sealed
+// under the client's key, since it may hold a credential.
+type attemptRecord struct {
+	Fingerprint string    `json:"fingerprint"`
+	Started     time.Time `json:"started"`
+	Node        string    `json:"node"` // which runs it
+	Answer      string    `json:"answer,omitempty"`
+}
+
+// Answer is an HTTP answer as it is given again.
+type Answer struct {
+	Status int               `json:"status"`
+	Header map[string]string `json:"header"`
+	Body   []byte            `json:"body"`
+}
+
+const (
+	// AnswerLifetime is how long an idempotency key is remembered.
+	AnswerLifetime = 24 * time.Hour
+
+	// maxAnswerBytes bounds a remembered answer, sealed and encoded: more than
+	// the largest answer to a write, that to a full bulk of invitations.
+	maxAnswerBytes = 512 << 10
+
+	// attemptLease is how long an attempt whose node is alive may take before
+	// it counts as dead: twice what a request may take.
+	attemptLease = time.Minute
+)
+
+var (
+	// ErrKeyReused means that the key was used for another request.
+	ErrKeyReused = &domain.Error{
+		Kind: domain.Invalid, Code: "idempotency_key_reused",
+		Detail: "This Idempotency-Key was used for another request. Use a new one for each request.",
+	}
+	// ErrInFlight means that the same request is being worked on.
+	ErrInFlight = &domain.Error{
+		Kind: domain.Conflict, Code: "request_in_flight",
+		Detail: "A request with this Idempotency-Key is being worked on. Repeat it in a moment.",
+	}
+)
+
+type attemptKey struct{}
+
+func attemptOf(ctx context.Context) *Attempt {
+	attempt, _ := ctx.Value(attemptKey{}).(*Attempt)
+	return attempt
+}
+
+// part gives each of several commands in one attempt names of its own.
+func part(ctx context.Context, index int) context.Context {
+	attempt := attemptOf(ctx)
+	if attempt == nil {
+		return ctx
+	}
+	one := *attempt
+	one.label += strconv.Itoa(index) + "/"
+	return context.WithValue(ctx, attemptKey{}, &one)
+}
+
+func (a *Attempt) derive(purpose, label string) [32]byte {
+	return a.service.vault.MAC("idempotency "+purpose, a.secret, []byte(a.label+label))
+}
+
+// Begin starts the attempt that an idempotency key stands for. scope tells
+// callers apart, so that nobody gets the answer of another; fingerprint tells
+// requests apart. When the attempt has an answer already, that is returned.
+// Otherwise the command is to be run with the context returned, and its answer
+// handed to Finish.
+func (s *Service) Begin(ctx context.Context, scope, key string, fingerprint [32]byte) (context.Context, *Attempt, *Answer, error) {
+	secret := s.vault.MAC("idempotency key", []byte(scope), []byte(key))
+	name := sha256.Sum256(secret[:])
+	attempt := &Attempt{
+		service: s, key: hex.EncodeToString(name[:]), secret: secret[:],
+		record: attemptRecord{Fingerprint: hex.EncodeToString(fingerprint[:]), Started: s.Now(), Node: s.instance},
+	}
+	for {
+		answer, err := attempt.claim(ctx)
+		switch {
+		case errors.Is(err, eventstore.ErrExists), errors.Is(err, eventstore.ErrConflict):
+			continue // another request was faster: look again
+		case err != nil:
+			return ctx, nil, nil, err
+		case answer != nil:
+			return ctx, nil, answer, nil
+		}
+		attempt.started = attempt.record.Started
+		return context.WithValue(ctx, attemptKey{}, attempt), attempt, nil, nil
+	}
+}
+
+// claim takes the attempt's record, or finds its answer.
+func (a *Attempt) claim(ctx context.Context) (*Answer, error) {
+	bucket := a.service.answers
+	stored, err := bucket.Get(ctx, a.key)
+	if errors.Is(err, eventstore.ErrNoKey) {
+		return nil, a.write(ctx, func(value []byte) (uint64, error) { return bucket.Create(ctx, a.key, value, 0) })
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	var record attemptRecord
+	if err := json.Unmarshal(stored.Value, &record); err != nil {
+		return nil, err
+	}
+	switch {
+	case record.Fingerprint != a.record.Fingerprint:
+		return nil, ErrKeyReused
+	case record.Answer != "":
+		return a.unseal(record.Answer)
+	case a.service.mayLive(record.Node) && a.service.Now().Sub(record.Started) < attemptLease:
+		return nil, ErrInFlight
+	}
+	// Whoever worked on it is gone. Its ids are derived from the time at which
+	// it started, so that time is kept.
+	a.recovering = true
+	a.record.Started = record.Started
+	return nil, a.write(ctx, func(value []byte) (uint64, error) { return bucket.Update(ctx, a.key, value, stored.Revision, 0) })
+}
+
+// mayLive tells whether the process that works on an attempt may still be
+// doing so. A process that is alone knows that its predecessors are gone.
+func (s *Service) mayLive(instance string) bool {
+	return instance == s.instance || (instance != "" && s.nodes.Peers() > 0)
+}
+
+func (a *Attempt) write(ctx context.Context, put func(value []byte) (uint64, error)) error {
+	value, err := json.Marshal(a.record)
+	if err != nil {
+		return err
+	}
+	a.revision, err = put(value)
+	if err != nil && !errors.Is(err, eventstore.ErrExists) && !errors.Is(err, eventstore.ErrConflict) {
+		return unavailable(err)
+	}
+	return err
+}
+
+const answerPurpose = "idempotent answer"
+
+// Finish remembers the answer.
+func (a *Attempt) Finish(ctx context.Context, answer Answer) error {
+	plain, err := json.Marshal(answer)
+	if err != nil {
+		return err
+	}
+	sealed := a.service.vault.SealOpaque(answerPurpose, plain, string(a.secret))
+	a.record.Answer = base64.RawURLEncoding.EncodeToString(sealed)
+	return a.write(ctx, func(value []byte) (uint64, error) {
+		return a.service.answers.Update(ctx, a.key, value, a.revision, 0)
+	})
+}
+
+func (a *Attempt) unseal(text string) (*Answer, error) {
+	sealed, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := a.service.vault.OpenOpaque(answerPurpose, sealed, string(a.secret))
+	if err != nil {
+		return nil, err
+	}
+	var answer Answer
+	return &answer, json.Unmarshal(plain, &answer)
+}
+
+// Release gives up an attempt of which it isn't known what became. Its ids
+// are kept, so that whoever repeats it finds what it may have done.
+func (a *Attempt) Release(ctx context.Context) error {
+	a.record.Node = ""
+	return a.write(ctx, func(value []byte) (uint64, error) {
+		return a.service.answers.Update(ctx, a.key, value, a.revision, 0)
+	})
+}
+
+// Abandon forgets the attempt: it was refused for a reason that may pass.
+func (a *Attempt) Abandon(ctx context.Context) error {
+	if _, err := a.service.answers.Delete(ctx, a.key, a.revision); err != nil {
+		return unavailable(err)
+	}
+	return nil
+}
+
+// earlier finds what a previous try of the same attempt appended to a stream;
+// nil when there was no such try, or it didn't get so far.
+func (s *Service) earlier(ctx context.Context, stream eventstore.Stream) (*eventstore.Commit, error) {
+	attempt := attemptOf(ctx)
+	if attempt == nil || !attempt.recovering {
+		return nil, nil
+	}
+	wanted := newEventID(ctx, stream, 0)
+	commits, err := s.store.Load(ctx, stream, 0)
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	for i := range commits {
+		if commits[i].ID() == wanted {
+			return &commits[i], nil
+		}
+	}
+	return nil, nil
+}

@@ -1,0 +1,194 @@
+package commands
+
+import (
+	"context"
+
+	"roster/domain"
+	"roster/eventstore"
+)
+
+// SignedIn is a user with a new session.
+type SignedIn struct {
+	User       Account
+	ActiveTeam domain.TeamID
+	Session    NewSession
+}
+
+// SignIn checks an address and a password and starts a session. The answer and
+// the time it takes are the same for an unknown address and a wrong password;
+// repeated failures are answered with *Throttled.
+func (s *Service) SignIn(ctx context.Context, by Caller, email, password string) (SignedIn, Done, error) {
+	address, user, err := s.find(ctx, email)
+	if err != nil {
+		return SignedIn{}, Done{}, err
+	}
+	if err := s.proves(ctx, by, address, user, password); err != nil {
+		return SignedIn{}, Done{}, err
+	}
+	by.Actor, by.User, by.DataKey = domain.ByUser(user.ID()), user.ID(), user.DataKey()
+	session, err := s.startSession(ctx, by)
+	if err != nil {
+		return SignedIn{}, Done{}, err
+	}
+	me, _, err := s.me(ctx, user.ID())
+	return SignedIn{User: me.User, ActiveTeam: me.ActiveTeam, Session: session}, session.done, err
+}
+
+// find gives the account of an address, or one that doesn't exist. A
+// malformed address is one that nobody has.
+func (s *Service) find(ctx context.Context, email string) (domain.AddressID, *domain.User, error) {
+	if normal, err := eventstore.NormaliseAddress(email); err == nil {
+		email = normal
+	}
+	address := s.vault.Address(email)
+	nobody := domain.NewUser("")
+	id, err := s.owner(ctx, address)
+	if err != nil || id == "" {
+		return address, nobody, err
+	}
+	user := *nobody
+	err = s.users.view(ctx, string(id), func(u *domain.User, _, _ uint64) { user = *u })
+	return address, &user, err
+}
+
+// proves checks a password against an account, slowed down by failures.
+func (s *Service) proves(ctx context.Context, by Caller, address domain.AddressID, user *domain.User, password string) error {
+	attempt, err := s.throttle.begin(ctx, address, by.IP)
+	if err != nil {
+		return err
+	}
+	hash := ""
+	if user.Exists() {
+		if hash, err = s.open(ctx, user.PasswordHash(), string(user.ID())+"/password"); err != nil {
+			return err
+		}
+	}
+	ok, err := s.passwords.verify(ctx, hash, password)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return domain.ErrInvalidCredentials
+	}
+	return attempt.succeeded(ctx)
+}
+
+// reauthenticate asks a signed-in user for the password again, before
+// something that a borrowed session must not do.
+func (s *Service) reauthenticate(ctx context.Context, by Caller, pointer, password string) error {
+	var user domain.User
+	if err := s.users.view(ctx, string(by.User), func(u *domain.User, _, _ uint64) { user = *u }); err != nil {
+		return err
+	}
+	err := s.proves(ctx, by, user.Address(), &user, password)
+	if err == domain.ErrInvalidCredentials {
+		return &domain.Error{Kind: domain.Forbidden, Code: "wrong_password", Field: pointer, Detail: "The present password is wrong."}
+	}
+	return err
+}
+
+// startSession makes a session of the caller and records that it started.
+func (s *Service) startSession(ctx context.Context, by Caller) (NewSession, error) {
+	// The data key is the one that the account has, which in a repeated
+	// attempt isn't the one that was made for it this time.
+	if err := s.users.view(ctx, string(by.User), func(u *domain.User, _, _ uint64) { by.DataKey = u.DataKey() }); err != nil {
+		return NewSession{}, err
+	}
+	session, err := s.sessions.start(ctx, by.User, by.DataKey, by.IP, by.UserAgent)
+	if err != nil {
+		return NewSession{}, err
+	}
+	commit, err := s.commit(ctx, by, sessionStream(session.ID), 0, eventstore.Hash{}, s.Now(),
+		[]domain.Event{domain.SessionStarted{User: by.User, Session: session.ID}})
+	if err != nil {
+		return NewSession{}, err
+	}
+	if err := s.store.Append(ctx, commit); err != nil {
+		return NewSession{}, unavailable(err)
+	}
+	session.done = Done{commit.Position, commit.Version}
+	for _, id := range session.displaced {
+		if _, err := s.recordEnd(ctx, by, by.User, id); err != nil {
+			return NewSession{}, err
+		}
+	}
+	return session, nil
+}
+
+// sessionStream is where a session's start and end are recorded: a stream of
+// its own, so that signing in never waits for another sign-in.
+func sessionStream(id domain.SessionID) eventstore.Stream {
+	return eventstore.Stream{Kind: eventstore.KindActivity, ID: string(id)}
+}
+
+// SignOut ends the caller's session.
+func (s *Service) SignOut(ctx context.Context, by Caller) (Done, error) {
+	if err := by.userOnly(); err != nil {
+		return Done{}, err
+	}
+	return s.EndSession(ctx, by, by.Session)
+}
+
+// EndSession ends one of the caller's own sessions, at once and on every node.
+func (s *Service) EndSession(ctx context.Context, by Caller, id domain.SessionID) (Done, error) {
+	if err := by.userOnly(); err != nil {
+		return Done{}, err
+	}
+	revision, err := s.sessions.end(ctx, by.User, id)
+	if err != nil {
+		return Done{}, err
+	}
+	if err := s.barrier(ctx, marks{sessionsMark: revision}); err != nil {
+		return Done{}, err
+	}
+	return s.recordEnd(ctx, by, by.User, id)
+}
+
+// endSessions ends the sessions of a user except one.
+func (s *Service) endSessions(ctx context.Context, by Caller, user domain.UserID, except domain.SessionID) error {
+	ended, revision, err := s.sessions.endAll(ctx, user, except)
+	if err != nil || len(ended) == 0 {
+		return err
+	}
+	if err := s.barrier(ctx, marks{sessionsMark: revision}); err != nil {
+		return err
+	}
+	for _, id := range ended {
+		if _, err := s.recordEnd(ctx, by, user, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) recordEnd(ctx context.Context, by Caller, user domain.UserID, id domain.SessionID) (Done, error) {
+	started, err := s.store.Load(ctx, sessionStream(id), 0)
+	if err != nil {
+		return Done{}, unavailable(err)
+	}
+	var head eventstore.Commit
+	if len(started) > 0 {
+		head = started[len(started)-1]
+	}
+	commit, err := s.commit(ctx, by, sessionStream(id), head.Version, head.Hash, later(s.Now(), head.At),
+		[]domain.Event{domain.SessionEnded{User: user, Session: id}})
+	if err != nil {
+		return Done{}, err
+	}
+	if err := s.store.Append(ctx, commit); err != nil {
+		return Done{}, unavailable(err)
+	}
+	return Done{commit.Position, commit.Version}, nil
+}
+
+// Sessions lists the caller's own sessions.
+func (s *Service) Sessions(ctx context.Context, by Caller) ([]Session, error) {
+	if err := by.userOnly(); err != nil {
+		return nil, err
+	}
+	list, err := s.sessions.list(ctx, by.User)
+	for i := range list {
+		list[i].Current = list[i].ID == by.Session
+	}
+	return list, err
+}

@@ -1,0 +1,230 @@
+package commands
+
+import (
+	"context"
+	"time"
+
+	"roster/domain"
+	"roster/eventstore"
+)
+
+// onTeam runs a command on a team: whoever isn't in it learns nothing of it.
+func (s *Service) onTeam(
+	ctx context.Context, by Caller, id domain.TeamID,
+	decide func(t *domain.Team, now time.Time) ([]domain.Event, error),
+) (outcome, error) {
+	if by.Anonymous() {
+		return outcome{}, ErrUnauthenticated
+	}
+	if !domain.ValidID(domain.PrefixTeam, string(id)) {
+		return outcome{}, domain.ErrNotFound
+	}
+	return do(ctx, s, s.teams, string(id), by, func(t *domain.Team, now time.Time) (decision, error) {
+		if !t.Live() || !inTeam(t, by) {
+			return decision{}, domain.ErrNotFound
+		}
+		return decided(decide(t, now))
+	})
+}
+
+// CreateTeam makes a team whose owner is the caller.
+func (s *Service) CreateTeam(ctx context.Context, by Caller, name, catalogName string) (TeamRole, Done, error) {
+	if err := by.userOnly(); err != nil {
+		return TeamRole{}, Done{}, err
+	}
+	if name == "" {
+		return TeamRole{}, Done{}, invalidField("#/name", "is required")
+	}
+	catalog, err := s.catalogs.choose(catalogName)
+	if err != nil {
+		return TeamRole{}, Done{}, err
+	}
+	var address domain.AddressID
+	if err := s.users.view(ctx, string(by.User), func(u *domain.User, _, _ uint64) { address = u.Address() }); err != nil {
+		return TeamRole{}, Done{}, err
+	}
+	id := domain.TeamID(newID(ctx, domain.PrefixTeam, "team"))
+	events, err := domain.NewTeam(id, s.catalogs).Create(by.User, address, name, catalog)
+	if err != nil {
+		return TeamRole{}, Done{}, err
+	}
+	// Not through do: there is nothing to load of a team that is new.
+	commit, err := s.commit(ctx, by, s.teams.stream(string(id)), 0, eventstore.Hash{}, s.Now(), events)
+	if err != nil {
+		return TeamRole{}, Done{}, err
+	}
+	if err := s.store.Append(ctx, commit); err != nil {
+		return TeamRole{}, Done{}, unavailable(err)
+	}
+	created := events[0].(domain.TeamCreated)
+	return TeamRole{ID: id, Name: created.Name, Role: created.OwnerRole, Catalog: created.Catalog, Plan: created.Plan},
+		Done{commit.Position, commit.Version}, nil
+}
+
+// RenameTeam changes a team's name.
+func (s *Service) RenameTeam(ctx context.Context, by Caller, team domain.TeamID, name string) (Done, error) {
+	out, err := s.onTeam(ctx, by, team, func(t *domain.Team, now time.Time) ([]domain.Event, error) {
+		return t.Rename(by.Actor, name, now)
+	})
+	return out.Done, err
+}
+
+// DeleteTeam ends a team. Its history stays.
+func (s *Service) DeleteTeam(ctx context.Context, by Caller, team domain.TeamID) (Done, error) {
+	out, err := s.onTeam(ctx, by, team, func(t *domain.Team, now time.Time) ([]domain.Event, error) {
+		return t.Delete(by.Actor, now)
+	})
+	return out.Done, err
+}
+
+// SetPlan moves a team to another plan; only the operator may.
+func (s *Service) SetPlan(ctx context.Context, by Caller, team domain.TeamID, plan string) (Done, error) {
+	out, err := s.onTeam(ctx, by, team, func(t *domain.Team, _ time.Time) ([]domain.Event, error) {
+		return t.SetPlan(by.Actor, plan)
+	})
+	return out.Done, err
+}
+
+// OperatorTransfer moves the ownership of a team to one of its members at
+// once; only the operator may.
+func (s *Service) OperatorTransfer(ctx context.Context, by Caller, team domain.TeamID, to domain.UserID) (Done, error) {
+	out, err := s.onTeam(ctx, by, team, func(t *domain.Team, _ time.Time) ([]domain.Event, error) {
+		return t.OperatorTransfer(by.Actor, to)
+	})
+	return out.Done, err
+}
+
+// ChangeRole gives a member another role.
+func (s *Service) ChangeRole(ctx context.Context, by Caller, team domain.TeamID, user domain.UserID, role domain.RoleKey) (Done, error) {
+	out, err := s.onTeam(ctx, by, team, func(t *domain.Team, now time.Time) ([]domain.Event, error) {
+		return t.ChangeRole(by.Actor, user, role, now)
+	})
+	return out.Done, err
+}
+
+// SetOverrides replaces a member's overrides.
+func (s *Service) SetOverrides(ctx context.Context, by Caller, team domain.TeamID, user domain.UserID, overrides domain.Overrides) (Done, error) {
+	out, err := s.onTeam(ctx, by, team, func(t *domain.Team, now time.Time) ([]domain.Event, error) {
+		return t.SetOverrides(by.Actor, user, overrides, now)
+	})
+	return out.Done, err
+}
+
+// SetSites replaces a member's roles on sites.
+func (s *Service) SetSites(ctx context.Context, by Caller, team domain.TeamID, user domain.UserID, sites []domain.SiteGrant) (Done, error) {
+	out, err := s.onTeam(ctx, by, team, func(t *domain.Team, now time.Time) ([]domain.Event, error) {
+		return t.SetSites(by.Actor, user, sites, now)
+	})
+	return out.Done, err
+}
+
+// RemoveMember ends somebody's membership.
+func (s *Service) RemoveMember(ctx context.Context, by Caller, team domain.TeamID, user domain.UserID) (Done, error) {
+	out, err := s.onTeam(ctx, by, team, func(t *domain.Team, now time.Time) ([]domain.Event, error) {
+		return t.Remove(by.Actor, user, now)
+	})
+	return out.Done, err
+}
+
+// Leave ends the caller's own membership.
+func (s *Service) Leave(ctx context.Context, by Caller, team domain.TeamID) (Done, error) {
+	if err := by.userOnly(); err != nil {
+		return Done{}, err
+	}
+	out, err := s.onTeam(ctx, by, team, func(t *domain.Team, _ time.Time) ([]domain.Event, error) {
+		return t.Leave(by.User)
+	})
+	return out.Done, err
+}
+
+// AddSite adds a site to a team.
+func (s *Service) AddSite(ctx context.Context, by Caller, team domain.TeamID, name string) (domain.Site, Done, error) {
+	id := domain.SiteID(newID(ctx, domain.PrefixSite, "site"))
+	out, err := s.onTeam(ctx, by, team, func(t *domain.Team, now time.Time) ([]domain.Event, error) {
+		return t.AddSite(by.Actor, id, name, now)
+	})
+	if err != nil {
+		return domain.Site{}, Done{}, err
+	}
+	added := out.commit.Events[0].Event.(domain.SiteAdded)
+	return domain.Site{ID: added.Site, Name: added.Name, AddedAt: out.commit.At}, out.Done, nil
+}
+
+// RenameSite changes a site's name.
+func (s *Service) RenameSite(ctx context.Context, by Caller, team domain.TeamID, site domain.SiteID, name string) (Done, error) {
+	out, err := s.onTeam(ctx, by, team, func(t *domain.Team, now time.Time) ([]domain.Event, error) {
+		return t.RenameSite(by.Actor, site, name, now)
+	})
+	return out.Done, err
+}
+
+// RemoveSite removes a site with every grant on it.
+func (s *Service) RemoveSite(ctx context.Context, by Caller, team domain.TeamID, site domain.SiteID) (Done, error) {
+	out, err := s.onTeam(ctx, by, team, func(t *domain.Team, now time.Time) ([]domain.Event, error) {
+		return t.RemoveSite(by.Actor, site, now)
+	})
+	return out.Done, err
+}
+
+// APIKeyRequest is what is asked for when a key is made.
+type APIKeyRequest struct {
+	Name      string
+	Role      domain.RoleKey
+	ExpiresAt *time.Time
+}
+
+// NewAPIKey is a key that was just made. Secret is shown this once.
+type NewAPIKey struct {
+	ID        domain.APIKeyID
+	Name      string
+	Role      domain.RoleKey
+	Prefix    string
+	CreatedAt time.Time
+	CreatedBy domain.Actor
+	ExpiresAt *time.Time
+	Secret    string
+}
+
+// shownOfKey is how much of an API key is kept readable, so that people can
+// tell keys apart: the prefix and the end of the key's id.
+const shownOfKey = 6
+
+// CreateAPIKey makes an API key of a team.
+func (s *Service) CreateAPIKey(ctx context.Context, by Caller, team domain.TeamID, want APIKeyRequest) (NewAPIKey, Done, error) {
+	if !domain.ValidID(domain.PrefixTeam, string(team)) {
+		return NewAPIKey{}, Done{}, domain.ErrNotFound
+	}
+	id := domain.APIKeyID(newID(ctx, domain.PrefixAPIKey, "key"))
+	secret := apiKeyToken(team, id, newSecret(ctx, "key"))
+	dataKey, err := s.vault.NewKey(ctx)
+	if err != nil {
+		return NewAPIKey{}, Done{}, unavailable(err)
+	}
+	if want.ExpiresAt != nil {
+		utc := want.ExpiresAt.UTC().Truncate(time.Microsecond)
+		want.ExpiresAt = &utc
+	}
+	out, err := s.onTeam(ctx, by, team, func(t *domain.Team, now time.Time) ([]domain.Event, error) {
+		return t.CreateAPIKey(by.Actor, domain.NewAPIKey{
+			ID: id, Name: want.Name, Role: want.Role, ExpiresAt: want.ExpiresAt,
+			Prefix:     apiKeyPrefix + "…" + string(id[len(id)-shownOfKey:]),
+			SecretHash: hashSecret(secret), DataKey: dataKey,
+		}, now)
+	})
+	if err != nil {
+		return NewAPIKey{}, Done{}, err
+	}
+	created := out.commit.Events[0].Event.(domain.APIKeyCreated)
+	return NewAPIKey{
+		ID: created.Key, Name: created.Name, Role: created.Role, Prefix: created.Prefix, Secret: secret,
+		CreatedAt: out.commit.At, CreatedBy: out.commit.Actor, ExpiresAt: created.ExpiresAt,
+	}, out.Done, nil
+}
+
+// RevokeAPIKey ends an API key at once.
+func (s *Service) RevokeAPIKey(ctx context.Context, by Caller, team domain.TeamID, key domain.APIKeyID) (Done, error) {
+	out, err := s.onTeam(ctx, by, team, func(t *domain.Team, now time.Time) ([]domain.Event, error) {
+		return t.RevokeAPIKey(by.Actor, key, now)
+	})
+	return out.Done, err
+}

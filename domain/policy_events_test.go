@@ -1,0 +1,249 @@
+package domain_test
+
+import (
+	"slices"
+
+	"github.com/google/go-cmp/cmp"
+
+	"roster/domain"
+)
+
+// wrong says what is wrong with an event by this actor in the state just
+// before it; nothing when it was permitted and keeps the rules.
+func (p *picture) wrong(event domain.Event, by domain.Actor) string {
+	if !p.live {
+		return "there is no team"
+	}
+	switch e := event.(type) {
+	case domain.TeamRenamed:
+		return p.needs(by, p.mayRename)
+	case domain.TeamDeleted:
+		return p.needs(by, p.mayDelete)
+	case domain.PlanChanged:
+		if by != domain.Operator || e.From != p.plan {
+			return "only the operator sets plans"
+		}
+	case domain.MemberInvited:
+		return p.wrongInvitation(e, by)
+	case domain.InvitationResent:
+		return p.wrongResend(e, by)
+	case domain.InvitationCancelled:
+		if i, ok := p.invitations[e.Invitation]; !ok || !p.pending(i) {
+			return "not pending"
+		}
+		return p.needs(by, p.mayInvite)
+	case domain.InvitationDeclined:
+		if i, ok := p.invitations[e.Invitation]; !ok || !p.pending(i) {
+			return "not pending"
+		}
+	case domain.InvitationExpired:
+		if i, ok := p.invitations[e.Invitation]; !ok || i.ended || i.expired || p.at.Before(i.expires) || by != domain.Roster {
+			return "not expired, or recorded already"
+		}
+	case domain.MemberJoined:
+		return p.wrongJoin(e)
+	case domain.APIKeyCreated:
+		return p.wrongKey(e, by)
+	case domain.APIKeyRevoked:
+		key, ok := p.keys[e.Key]
+		if !ok || p.levels[key.Role] > p.level(by) {
+			return "no such key, or beyond them"
+		}
+		return p.needs(by, p.mayKeys)
+	case domain.SiteAdded, domain.SiteRenamed, domain.SiteRemoved:
+		return p.needs(by, p.maySites)
+	case domain.OwnershipTransferRequested:
+		_, member := p.roles[e.To]
+		if p.operatorTransfers || by != as(p.owner) || e.To == p.owner || !member || p.transfer != nil || !e.ExpiresAt.Equal(p.at.Add(3*day)) {
+			return "not the owner's to ask for now"
+		}
+		return p.needs(by, p.mayTransfer)
+	case domain.OwnershipTransferCancelled:
+		if p.transfer == nil {
+			return "not open"
+		}
+		return p.needs(by, p.mayTransfer)
+	case domain.OwnershipTransferred:
+		confirmed := p.transfer != nil && p.transfer.Transfer == e.Transfer && p.transfer.To == e.To && by == as(e.To)
+		if byOperator := e.Transfer == "" && by == domain.Operator; !byOperator && !confirmed {
+			return "neither confirmed nor by the operator"
+		}
+		if e.From != p.owner || e.To == p.owner || e.FromRole != p.previousOwner || e.ToRole == "" || e.ToRole != p.roles[e.To] {
+			return "not from the owner to a member"
+		}
+	default:
+		return p.wrongAboutMember(event, by)
+	}
+	return ""
+}
+
+func (p *picture) needs(by domain.Actor, permission domain.Permission) string {
+	if permission == "" {
+		return "there is no such thing in this catalog"
+	}
+	if !p.can(by, permission, "") {
+		return "without " + string(permission)
+	}
+	return ""
+}
+
+// invited tells whether an address has a pending invitation but this one.
+func (p *picture) invited(address domain.AddressID, except domain.InvitationID) bool {
+	for id, i := range p.invitations {
+		if id != except && i.Address == address && p.pending(i) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *picture) member(a domain.AddressID) bool {
+	for u := range p.roles {
+		if address(u) == a {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *picture) wrongInvitation(e domain.MemberInvited, by domain.Actor) string {
+	seen := map[domain.SiteID]bool{}
+	for _, g := range e.Sites {
+		if seen[g.Site] || !p.gives(by, g.Role, "<=", g.Site) {
+			return "a role on a site that isn't theirs to give"
+		}
+		seen[g.Site] = true
+	}
+	switch {
+	case !p.gives(by, e.Role, "<=", ""):
+		return "a role that isn't theirs to give"
+	case p.member(e.Address):
+		return "a member already"
+	case p.invited(e.Address, e.Invitation):
+		return "invited already"
+	case !p.room(1):
+		return "no seat"
+	case !e.ExpiresAt.Equal(p.at.Add(7 * day)):
+		return "not for 7 days"
+	}
+	return p.needs(by, p.mayInvite)
+}
+
+func (p *picture) wrongResend(e domain.InvitationResent, by domain.Actor) string {
+	i, ok := p.invitations[e.Invitation]
+	if !ok || i.ended {
+		return "ended"
+	}
+	more := 1
+	if p.pending(i) {
+		more = 0
+	}
+	for _, g := range i.Sites {
+		if slices.Contains(p.sites, g.Site) && !p.gives(by, g.Role, "<=", g.Site) {
+			return "a role on a site that isn't theirs to give"
+		}
+	}
+	switch {
+	case !p.gives(by, i.Role, "<=", ""):
+		return "a role that isn't theirs to give"
+	case p.member(i.Address) || p.invited(i.Address, e.Invitation):
+		return "a member or invited already"
+	case !p.room(more):
+		return "no seat"
+	case e.Link != i.link+1 || !e.ExpiresAt.Equal(p.at.Add(7*day)):
+		return "no new link"
+	}
+	return p.needs(by, p.mayInvite)
+}
+
+func (p *picture) wrongJoin(e domain.MemberJoined) string {
+	i, ok := p.invitations[e.Invitation]
+	_, member := p.roles[e.User]
+	switch {
+	case !ok || !p.pending(i):
+		return "not pending"
+	case address(e.User) != i.Address:
+		return "another address"
+	case member:
+		return "a member already"
+	case e.Role != i.Role || !cmp.Equal(e.Sites, i.Sites):
+		return "not with what it carried"
+	case !p.room(0):
+		return "no seat"
+	}
+	return ""
+}
+
+func (p *picture) wrongKey(e domain.APIKeyCreated, by domain.Actor) string {
+	if !p.gives(by, e.Role, "<=", "") || e.ExpiresAt != nil && !p.at.Before(*e.ExpiresAt) {
+		return "a role that isn't theirs to give, or in the past"
+	}
+	for _, permission := range p.catalog.Permissions() {
+		if p.inRole(e.Role, permission) && !p.has(by, permission) {
+			return "more than they have: " + string(permission)
+		}
+	}
+	return p.needs(by, p.mayKeys)
+}
+
+func (p *picture) wrongAboutMember(event domain.Event, by domain.Actor) string {
+	var target user
+	var from role
+	var reach string
+	var needs domain.Permission
+	switch e := event.(type) {
+	case domain.RoleChanged:
+		target, from, reach, needs = e.User, e.From, p.change, p.mayChange
+		if !p.gives(by, e.To, p.assign, "") || e.To == e.From {
+			return "a role that isn't theirs to give"
+		}
+	case domain.MemberRemoved:
+		target, from, reach, needs = e.User, e.Role, p.remove, p.mayRemove
+		if by == as(target) {
+			return "themselves"
+		}
+	case domain.MemberLeft:
+		if role, ok := p.roles[e.User]; by != as(e.User) || !p.leaving || e.User == p.owner || !ok || role != e.Role {
+			return "not theirs to leave"
+		}
+		return ""
+	case domain.PermissionsChanged:
+		target, reach, needs = e.User, p.override, p.mayOverride
+		old := p.overrides[target]
+		for _, permission := range p.catalog.Permissions() {
+			gained := slices.Contains(e.After.Granted, permission) && !slices.Contains(old.Granted, permission)
+			lifted := slices.Contains(old.Revoked, permission) && !slices.Contains(e.After.Revoked, permission)
+			if (gained || lifted) && !p.has(by, permission) {
+				return "gives " + string(permission) + ", which they lack"
+			}
+		}
+		if !slices.Equal(e.Before.Granted, old.Granted) || !slices.Equal(e.Before.Revoked, old.Revoked) {
+			return "the state before is wrong"
+		}
+	case domain.SitesChanged:
+		target, reach, needs = e.User, p.change, p.mayGrant
+		seen := map[domain.SiteID]bool{}
+		for _, g := range e.After {
+			kept := slices.Contains(p.grants[target], g) && slices.Contains(p.sites, g.Site)
+			if seen[g.Site] || !kept && !p.gives(by, g.Role, p.assign, g.Site) {
+				return "a role on a site that isn't theirs to give"
+			}
+			seen[g.Site] = true
+		}
+		if !slices.Equal(e.Before, p.grants[target]) {
+			return "the state before is wrong"
+		}
+	default:
+		return "an event that no command gives"
+	}
+	present, ok := p.roles[target]
+	switch {
+	case !ok || from != "" && from != present:
+		return "not a member with that role"
+	case target == p.owner:
+		return "the owner"
+	case !reaches(reach, p.level(by), p.levels[present]):
+		return "beyond their level"
+	}
+	return p.needs(by, needs)
+}

@@ -1,0 +1,247 @@
+package eventstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+)
+
+// Codes of the server's refusals that mean "the subject is taken", or may.
+const (
+	codeWrongSequence      = 10071 // known to the leader at once
+	codeWrongSequenceConst = 10164 // a rival is on its way through the cluster
+	codeStoreFailed        = 10077 // the limit of one message a subject, or a failing disk
+	codeNoMessage          = 10037
+	codeStreamNotFound     = 10059
+)
+
+// maxBatch is the most commits of one atomic append. Two aggregates that change
+// together are two commits; a batch is expensive.
+const maxBatch = 16
+
+const (
+	firstPause = 2 * time.Millisecond // before sending again; doubled each time
+	longPause  = 250 * time.Millisecond
+
+	// maxRefusals is how often a refusal is believed to be passing though the
+	// version is free.
+	maxRefusals = 8
+)
+
+// Append stores commits: one, or several of different streams, all or none. It
+// sets Position and Hash of each. When it returns nil, they are on disk and
+// stay. [ErrConflict] means that another commit has one of the versions and
+// nothing was stored, [ErrUnsettled] that time ran out. Any other error means
+// that nothing was stored.
+//
+// A lost acknowledgement is settled by asking the leader, so appending the
+// very same commit twice stores it once and succeeds twice.
+func (s *Store) Append(ctx context.Context, commits ...*Commit) error {
+	if len(commits) == 0 || len(commits) > maxBatch {
+		return fmt.Errorf("eventstore: an append takes 1 to %d commits", maxBatch)
+	}
+	records := make([]*record, len(commits))
+	for i, commit := range commits {
+		r, err := kinds.encodeCommit(commit)
+		if err != nil {
+			return err
+		}
+		for _, other := range records[:i] {
+			if other.commit.Stream == commit.Stream {
+				return errors.New("eventstore: two commits of one stream in one append: put their events into one commit")
+			}
+		}
+		records[i] = r
+	}
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, appendTimeout)
+		defer cancel()
+	}
+	last, err := s.store(ctx, records)
+	if err != nil {
+		return err
+	}
+	// The messages of a batch lie one behind the other.
+	for i, r := range records {
+		r.commit.Hash = r.hash
+		r.commit.Position = last - uint64(len(records)-1-i)
+	}
+	return nil
+}
+
+// store sends the records until their fate is known, and gives the position of
+// the last one.
+func (s *Store) store(ctx context.Context, records []*record) (uint64, error) {
+	pause := firstPause
+	refusals := 0
+	uncertain := false // a message of an earlier attempt may still be on its way
+	for {
+		last, err := s.send(ctx, records)
+		if err == nil {
+			return last, nil
+		}
+		var refused *apiError
+		switch {
+		case errors.As(err, &refused):
+			refusals++
+		case errors.Is(err, nats.ErrMaxPayload):
+			return 0, fmt.Errorf("eventstore: the NATS server's max_payload is too small: %w", err)
+		case errors.Is(err, errNotSent), errors.Is(err, nats.ErrNoResponders):
+			// Received by nobody.
+		default:
+			uncertain = true
+		}
+
+		last, fate, unknown := s.settle(ctx, records)
+		switch {
+		case unknown != nil:
+			// The leader can't be asked just now.
+		case fate == fateOurs:
+			return last, nil
+		case fate == fateConflict:
+			return 0, ErrConflict
+		case fate == fateAbsent && refused != nil && !refused.passing(refusals):
+			if uncertain {
+				return 0, fmt.Errorf("%w: %w", ErrUnsettled, refused)
+			}
+			return 0, fmt.Errorf("eventstore: the commit was refused: %w", refused)
+		}
+		ended := wait(ctx, pause)
+		if s.closing.Err() != nil {
+			ended = ErrClosed
+		}
+		if ended != nil && uncertain {
+			return 0, fmt.Errorf("%w: %w", ErrUnsettled, ended)
+		}
+		if ended != nil {
+			return 0, fmt.Errorf("eventstore: the commit was not stored: %w: %w", ended, err)
+		}
+		pause = min(2*pause, longPause)
+	}
+}
+
+// passing tells whether it makes sense to send again after this refusal though
+// the version is free: the rival that caused it may have failed, or the
+// cluster is choosing a leader.
+func (e *apiError) passing(times int) bool {
+	switch e.ErrorCode {
+	case codeWrongSequence, codeWrongSequenceConst:
+		return true
+	}
+	return e.Code >= 500 && times < maxRefusals
+}
+
+// wait returns after the pause or, with an error, when ctx ends.
+func wait(ctx context.Context, pause time.Duration) error {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// send makes one attempt: it publishes and waits for the acknowledgement.
+func (s *Store) send(ctx context.Context, records []*record) (uint64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, fmt.Errorf("%w: %w", errNotSent, err)
+	}
+	last := records[len(records)-1]
+	msg := &nats.Msg{Subject: last.subject, Header: last.header, Data: last.payload}
+	if len(records) > 1 {
+		// An atomic batch: the server keeps the messages aside until the one
+		// that commits them. Each attempt is a batch of its own.
+		batch := nuid.Next()
+		for i, r := range records[:len(records)-1] {
+			member := &nats.Msg{Subject: r.subject, Header: batchHeader(r, batch, i+1, false), Data: r.payload}
+			if err := s.write.PublishMsg(member); err != nil {
+				return 0, fmt.Errorf("%w: %w", errNotSent, err)
+			}
+		}
+		msg.Header = batchHeader(last, batch, len(records), true)
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, s.config.AckTimeout)
+	defer cancel()
+	answer, err := s.acks.one(ctx, msg)
+	if err != nil {
+		return 0, err
+	}
+	var ack struct {
+		Stream   string    `json:"stream"`
+		Sequence uint64    `json:"seq"`
+		Error    *apiError `json:"error"`
+	}
+	if err := json.Unmarshal(answer.Data, &ack); err != nil {
+		return 0, fmt.Errorf("eventstore: malformed acknowledgement: %w", err)
+	}
+	switch {
+	case ack.Error != nil:
+		return 0, ack.Error
+	case ack.Stream != streamName || ack.Sequence == 0:
+		return 0, fmt.Errorf("eventstore: acknowledged by stream %q instead of %s", ack.Stream, streamName)
+	}
+	return ack.Sequence, nil
+}
+
+func batchHeader(r *record, batch string, sequence int, commit bool) nats.Header {
+	header := nats.Header{
+		"Nats-Batch-Id":       {batch},
+		"Nats-Batch-Sequence": {strconv.Itoa(sequence)},
+	}
+	if commit {
+		header["Nats-Batch-Commit"] = []string{"1"}
+	}
+	for name, values := range r.header {
+		header[name] = values
+	}
+	return header
+}
+
+// What can have become of an append.
+type fate int
+
+const (
+	fateAbsent fate = iota
+	fateOurs
+	fateConflict
+)
+
+// settle asks the leader of the stream what became of the records. It never
+// asks for a copy: followers lag behind.
+func (s *Store) settle(ctx context.Context, records []*record) (last uint64, is fate, err error) {
+	ours := 0
+	for _, r := range records {
+		found, err := s.ask(ctx, r.subject)
+		switch {
+		case errors.Is(err, errNoMessage):
+			continue
+		case errors.Is(err, ErrUnreadable):
+			return 0, fateConflict, nil // whatever it is, it has the version
+		case err != nil:
+			return 0, 0, err
+		case found.get(headerHash) != r.hash.String():
+			return 0, fateConflict, nil
+		}
+		ours++
+		last = found.Position
+	}
+	switch ours {
+	case 0:
+		return 0, fateAbsent, nil
+	case len(records):
+		return last, fateOurs, nil
+	}
+	// A batch is visible as a whole or not at all, so that some were asked for
+	// before it came and some after: the next question tells.
+	return 0, 0, errors.New("eventstore: half of a batch was seen")
+}

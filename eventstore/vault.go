@@ -1,0 +1,214 @@
+package eventstore
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"roster/domain"
+)
+
+// Errors that callers of the vault tell apart.
+var (
+	// ErrErased means that the data key was destroyed on purpose: what was
+	// sealed under it can't be read by anyone any more.
+	ErrErased = errors.New("eventstore: the data key has been erased")
+
+	// ErrUnknownKey means that there never was such a data key, or that the
+	// block that held it is lost. Unlike ErrErased it is always a fault.
+	ErrUnknownKey = errors.New("eventstore: there is no such data key")
+
+	// ErrTampered means that a ciphertext was changed, or stands in another
+	// place than it was made for.
+	ErrTampered = errors.New("eventstore: sealed data was changed or belongs elsewhere")
+
+	// ErrMasterKey means that the master key isn't the one that the stored
+	// data keys are wrapped with.
+	ErrMasterKey = errors.New("eventstore: this is another master key than the one of the data")
+)
+
+// Vault seals personal data and holds the keys for it.
+//
+// Each person has a data key of their own. Data keys are made in blocks of 64,
+// wrapped by the master key, one durable message of the stream KEYS a block,
+// written before the first key of the block is handed out: a new person costs
+// no write and no waiting, and no key is ever in use that a crash could lose.
+//
+// To erase a person is to erase the data key, see Erase. Sealed text stays
+// where it is, in events and hashes that never change, and nobody can read it.
+//
+// The vault is safe for concurrent use.
+type Vault struct {
+	js     jetstream.JetStream
+	keys   keyring
+	blocks *loadCache[*block] // by block id
+	tail   *tail
+
+	pool    chan string // ids of keys that nobody has yet
+	refills atomic.Pointer[error]
+	stop    context.CancelFunc
+	stopped chan struct{}
+}
+
+const (
+	// cachedBlocks is how many blocks are kept unwrapped, 2.2 KB each: the
+	// keys of half a million people in some 20 MB, if they are in use.
+	cachedBlocks = 8192
+
+	// sealNonce is the length in bytes of the random nonce of AES-GCM. It is
+	// safe for 2³² texts under one key; a person gives rise to far fewer.
+	sealNonce = 12
+)
+
+// openVault makes sure of the stream KEYS and that the master key is the one
+// of its data. ctx bounds the opening only; Close ends it.
+func openVault(ctx context.Context, js jetstream.JetStream, replicas int, master [32]byte) (*Vault, error) {
+	v := &Vault{
+		js: js, keys: keyring{master: master},
+		blocks: newLoadCache[*block](cachedBlocks),
+		pool:   make(chan string, blockSize),
+	}
+	if err := ensure(ctx, js, keysConfig(replicas), false); err != nil {
+		return nil, err
+	}
+	if err := v.checkMaster(ctx); err != nil {
+		return nil, err
+	}
+	var err error
+	v.tail, err = startTail(ctx, js, tailConfig{
+		stream:      keysStream,
+		headersOnly: true,
+		changed:     v.blocks.turn,
+		message: func(subject string, position uint64, _ []byte) {
+			v.blocks.drop(strings.TrimPrefix(subject, keysPrefix), position)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	run, stop := context.WithCancel(context.WithoutCancel(ctx))
+	v.stop, v.stopped = stop, make(chan struct{})
+	go v.refill(run)
+	return v, nil
+}
+
+// Close ends the watch and the making of keys. The vault must not be used any
+// more. Keys that were made and not handed out are never used.
+func (v *Vault) Close() {
+	v.stop()
+	<-v.stopped
+	v.tail.close()
+}
+
+// NewKey gives the id of a data key that was never given before. It is
+// durable already. It waits only when keys are asked for faster than they are
+// made, about 100,000 a second, or can't be made.
+func (v *Vault) NewKey(ctx context.Context) (string, error) {
+	select {
+	case key := <-v.pool:
+		return key, nil
+	default:
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaderPatience)
+	defer cancel()
+	select {
+	case key := <-v.pool:
+		return key, nil
+	case <-v.stopped:
+		return "", errors.New("eventstore: no new data key: the vault is closed")
+	case <-ctx.Done():
+		err := ctx.Err()
+		if trouble := v.refills.Load(); trouble != nil {
+			err = *trouble
+		}
+		return "", fmt.Errorf("eventstore: no new data key: %w", err)
+	}
+}
+
+// Seal encrypts text under a data key. The place says where it will stand and
+// must be given again to open it, so that sealed text can't be moved from one
+// field or aggregate to another. No text gives no sealed text.
+func (v *Vault) Seal(ctx context.Context, key, place, plaintext string) (domain.Sealed, error) {
+	if plaintext == "" {
+		return "", nil
+	}
+	dataKey, err := v.dataKey(ctx, key)
+	if err != nil {
+		return "", err
+	}
+	aead, err := newGCM(&dataKey)
+	if err != nil {
+		return "", err
+	}
+	raw := make([]byte, sealNonce, sealNonce+len(plaintext)+aead.Overhead())
+	rand.Read(raw)
+	raw = aead.Seal(raw, raw, []byte(plaintext), sealedFor(key, place))
+	text := make([]byte, 0, len(key)+1+base64.RawURLEncoding.EncodedLen(len(raw)))
+	text = append(append(text, key...), '~')
+	return domain.Sealed(base64.RawURLEncoding.AppendEncode(text, raw)), nil
+}
+
+// Open gives back what Seal has sealed for the place. It is ErrErased when the
+// key is gone, and ErrTampered when the text was changed or is another place's.
+func (v *Vault) Open(ctx context.Context, sealed domain.Sealed, place string) (string, error) {
+	if sealed == "" {
+		return "", nil
+	}
+	key, encoded, ok := strings.Cut(string(sealed), "~")
+	if !ok {
+		return "", ErrTampered
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
+	if err != nil || len(raw) < sealNonce {
+		return "", ErrTampered
+	}
+	dataKey, err := v.dataKey(ctx, key)
+	if err != nil {
+		return "", err
+	}
+	aead, err := newGCM(&dataKey)
+	if err != nil {
+		return "", err
+	}
+	nonce, text := raw[:sealNonce], raw[sealNonce:]
+	plaintext, err := aead.Open(text[:0], nonce, text, sealedFor(key, place))
+	if err != nil {
+		return "", ErrTampered
+	}
+	return string(plaintext), nil
+}
+
+// Reached returns when this process has heard of everything that happened to
+// data keys up to a position of KEYS, such as Erase gives: from then on it
+// opens nothing that was sealed under a key erased by then.
+func (v *Vault) Reached(ctx context.Context, position uint64) error {
+	return v.tail.wait(ctx, position)
+}
+
+// Last is the latest position of KEYS, asked of the leader.
+func (v *Vault) Last(ctx context.Context) (uint64, error) {
+	return lastPosition(ctx, v.js, keysStream)
+}
+
+// sealedFor is what a ciphertext is bound to. A key id has no line break, so
+// no two pairs give the same bytes.
+func sealedFor(key, place string) []byte {
+	bound := make([]byte, 0, len(key)+1+len(place))
+	return append(append(append(bound, key...), '\n'), place...)
+}
+
+func newGCM(key *[32]byte) (cipher.AEAD, error) {
+	aesBlock, err := aes.NewCipher(key[:])
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(aesBlock)
+}

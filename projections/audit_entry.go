@@ -1,0 +1,128 @@
+package projections
+
+import (
+	"time"
+
+	"roster/domain"
+)
+
+// auditEntry is what an event says in the audit log beside who did it and
+// when.
+type auditEntry struct {
+	action             string
+	targetType, target string
+	before, after      string // JSON objects, or empty
+}
+
+// auditEntryOf is the entry for an event of a team. It derives from the event
+// alone. Personal data is not in it: names stand beside the ids when the log
+// is read.
+func auditEntryOf(event domain.Event, team string) (auditEntry, bool) {
+	switch e := event.(type) {
+	case domain.TeamCreated:
+		after := object{"name": e.Name, "catalog": e.Catalog, "owner": e.Owner}
+		if e.Plan != "" {
+			after["plan"] = e.Plan
+		}
+		return about("team", team, "team.created", nil, after)
+	case domain.TeamRenamed:
+		return about("team", team, "team.renamed", object{"name": e.From}, object{"name": e.To})
+	case domain.TeamDeleted:
+		return about("team", team, "team.deleted", nil, nil)
+	case domain.PlanChanged:
+		return about("team", team, "plan.changed", object{"plan": e.From}, object{"plan": e.To})
+
+	case domain.MemberInvited:
+		return aboutInvitation(e.Invitation, "member.invited", nil,
+			object{"role": e.Role, "sites": grantObjects(e.Sites), "expires_at": instant(e.ExpiresAt)})
+	case domain.InvitationResent:
+		return aboutInvitation(e.Invitation, "invitation.resent", nil, object{"expires_at": instant(e.ExpiresAt)})
+	case domain.InvitationCancelled:
+		return aboutInvitation(e.Invitation, "invitation.cancelled", pending, object{"status": domain.StatusCancelled})
+	case domain.InvitationDeclined:
+		return aboutInvitation(e.Invitation, "invitation.declined", pending, object{"status": domain.StatusDeclined})
+	case domain.InvitationExpired:
+		return aboutInvitation(e.Invitation, "invitation.expired", pending, object{"status": domain.StatusExpired})
+
+	case domain.MemberJoined:
+		after := object{"role": e.Role, "sites": grantObjects(e.Sites)}
+		if e.Invitation != "" {
+			after["invitation"] = e.Invitation
+		}
+		return aboutMember(e.User, "member.joined", nil, after)
+	case domain.RoleChanged:
+		return aboutMember(e.User, "role.changed", object{"role": e.From}, object{"role": e.To})
+	case domain.PermissionsChanged:
+		return aboutMember(e.User, "permissions.changed", overridesObject(e.Before), overridesObject(e.After))
+	case domain.SitesChanged:
+		return aboutMember(e.User, "sites.changed", object{"sites": grantObjects(e.Before)}, object{"sites": grantObjects(e.After)})
+	case domain.MemberRemoved:
+		return aboutMember(e.User, "member.removed", object{"role": e.Role}, nil)
+	case domain.MemberLeft:
+		return aboutMember(e.User, "member.left", object{"role": e.Role}, nil)
+
+	case domain.OwnershipTransferRequested:
+		return aboutMember(e.To, "ownership.transfer_requested", nil,
+			object{"transfer": e.Transfer, "to": e.To, "expires_at": instant(e.ExpiresAt)})
+	case domain.OwnershipTransferCancelled:
+		return about("ownership_transfer", string(e.Transfer), "ownership.transfer_cancelled", nil, nil)
+	case domain.OwnershipTransferred:
+		return aboutMember(e.To, "ownership.transferred",
+			object{"owner": e.From, "new_owner_role": e.ToRole}, object{"owner": e.To, "previous_owner_role": e.FromRole})
+
+	case domain.SiteAdded:
+		return about("site", string(e.Site), "site.added", nil, object{"name": e.Name})
+	case domain.SiteRenamed:
+		return about("site", string(e.Site), "site.renamed", object{"name": e.From}, object{"name": e.To})
+	case domain.SiteRemoved:
+		return about("site", string(e.Site), "site.removed", object{"name": e.Name}, nil)
+
+	case domain.APIKeyCreated:
+		after := object{"name": e.Name, "role": e.Role, "prefix": e.Prefix}
+		if e.ExpiresAt != nil {
+			after["expires_at"] = instant(*e.ExpiresAt)
+		}
+		return about("api_key", string(e.Key), "api_key.created", nil, after)
+	case domain.APIKeyRevoked:
+		return about("api_key", string(e.Key), "api_key.revoked", object{"name": e.Name}, nil)
+	}
+	return auditEntry{}, false
+}
+
+// object is a small JSON object; its keys are written in order of the alphabet.
+type object map[string]any
+
+func (o object) text() string {
+	if o == nil {
+		return ""
+	}
+	return jsonText(o)
+}
+
+var pending = object{"status": domain.StatusPending}
+
+func about(kind, id, action string, before, after object) (auditEntry, bool) {
+	return auditEntry{action: action, targetType: kind, target: id, before: before.text(), after: after.text()}, true
+}
+
+func aboutMember(user domain.UserID, action string, before, after object) (auditEntry, bool) {
+	return about("member", string(user), action, before, after)
+}
+
+func aboutInvitation(id domain.InvitationID, action string, before, after object) (auditEntry, bool) {
+	return about("invitation", string(id), action, before, after)
+}
+
+func grantObjects(grants []domain.SiteGrant) []object {
+	objects := make([]object, len(grants))
+	for i, grant := range grants {
+		objects[i] = object{"site_id": grant.Site, "role": grant.Role}
+	}
+	return objects
+}
+
+func overridesObject(o domain.Overrides) object {
+	return object{"granted": append([]domain.Permission{}, o.Granted...), "revoked": append([]domain.Permission{}, o.Revoked...)}
+}
+
+func instant(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }

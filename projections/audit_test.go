@@ -1,0 +1,324 @@
+package projections
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"roster/domain"
+	"roster/eventstore"
+)
+
+// One entry for each event of a team, and nothing for what is no entry.
+func TestAuditEntries(t *testing.T) {
+	w := newWorld(t)
+	ann := w.register("Ann", "ann@example.com")
+	bob := w.register("Bob", "bob@example.com")
+	team := w.team(ann, "Acme")
+	stream := teamStream(team)
+	asAnn := by{actor: domain.ByUser(ann), ip: "203.0.113.9", agent: "Mozilla/5.0 <x>", request: "req-1"}
+	actor := AuditActor{Type: domain.ActorUser, ID: string(ann), Name: "Ann", Email: "ann@example.com", IP: "203.0.113.9", UserAgent: "Mozilla/5.0 <x>"}
+	key := domain.APIKeyID(eventstore.NewID(domain.PrefixAPIKey))
+	site := domain.SiteID(eventstore.NewID(domain.PrefixSite))
+	transfer := domain.TransferID(eventstore.NewID(domain.PrefixTransfer))
+	invitation := w.invite(team, ann, "Bobby", "bob@example.com")
+	at := w.last
+	expires := time.Date(2026, 5, 1, 0, 0, 0, 123456000, time.UTC)
+	member := AuditTarget{Type: "member", ID: string(bob), Name: "Bob"}
+	asked := AuditTarget{Type: "invitation", ID: string(invitation), Name: "bob@example.com"}
+	ofTeam := func(name string) AuditTarget { return AuditTarget{Type: "team", ID: string(team), Name: name} }
+	ofSite := func(name string) AuditTarget { return AuditTarget{Type: "site", ID: string(site), Name: name} }
+	ofKey := AuditTarget{Type: "api_key", ID: string(key), Name: "deploy"}
+
+	cases := []struct {
+		event         domain.Event
+		action        string
+		target        AuditTarget
+		before, after string
+	}{
+		{domain.TeamRenamed{From: "Acme", To: "Acme & Co"}, "team.renamed", ofTeam("Acme & Co"), `{"name":"Acme"}`, `{"name":"Acme \u0026 Co"}`},
+		{domain.PlanChanged{From: "starter", To: "growth"}, "plan.changed", ofTeam("Acme & Co"), `{"plan":"starter"}`, `{"plan":"growth"}`},
+		{domain.InvitationResent{Invitation: invitation, Link: 2, ExpiresAt: expires}, "invitation.resent", asked, ``, `{"expires_at":"2026-05-01T00:00:00.123456Z"}`},
+		{domain.InvitationCancelled{Invitation: invitation}, "invitation.cancelled", asked, `{"status":"pending"}`, `{"status":"cancelled"}`},
+		{domain.InvitationDeclined{Invitation: invitation}, "invitation.declined", asked, `{"status":"pending"}`, `{"status":"declined"}`},
+		{domain.InvitationExpired{Invitation: invitation}, "invitation.expired", asked, `{"status":"pending"}`, `{"status":"expired"}`},
+		{domain.SiteAdded{Site: site, Name: "East"}, "site.added", ofSite("East"), ``, `{"name":"East"}`},
+		{domain.MemberJoined{User: bob, Invitation: invitation, Role: "MEMBER", Sites: []domain.SiteGrant{{Site: site, Role: "ADMIN"}}}, "member.joined", member, ``,
+			fmt.Sprintf(`{"invitation":%q,"role":"MEMBER","sites":[{"role":"ADMIN","site_id":%q}]}`, invitation, site)},
+		{domain.RoleChanged{User: bob, From: "MEMBER", To: "ADMIN"}, "role.changed", member, `{"role":"MEMBER"}`, `{"role":"ADMIN"}`},
+		{domain.PermissionsChanged{User: bob, After: domain.Overrides{Granted: []domain.Permission{"team:invite"}}}, "permissions.changed", member,
+			`{"granted":[],"revoked":[]}`, `{"granted":["team:invite"],"revoked":[]}`},
+		{domain.SitesChanged{User: bob, After: []domain.SiteGrant{{Site: site, Role: "MEMBER"}}}, "sites.changed", member,
+			`{"sites":[]}`, fmt.Sprintf(`{"sites":[{"role":"MEMBER","site_id":%q}]}`, site)},
+		{domain.SiteRenamed{Site: site, From: "East", To: "Orient"}, "site.renamed", ofSite("Orient"), `{"name":"East"}`, `{"name":"Orient"}`},
+		{domain.SiteRemoved{Site: site, Name: "Orient"}, "site.removed", ofSite("Orient"), `{"name":"Orient"}`, ``},
+		{domain.OwnershipTransferRequested{Transfer: transfer, To: bob, ExpiresAt: expires}, "ownership.transfer_requested", member, ``,
+			fmt.Sprintf(`{"expires_at":"2026-05-01T00:00:00.123456Z","to":%q,"transfer":%q}`, bob, transfer)},
+		{domain.OwnershipTransferCancelled{Transfer: transfer}, "ownership.transfer_cancelled", AuditTarget{Type: "ownership_transfer", ID: string(transfer)}, ``, ``},
+		{domain.OwnershipTransferred{From: ann, To: bob, FromRole: "ADMIN", ToRole: "MEMBER"}, "ownership.transferred", member,
+			fmt.Sprintf(`{"new_owner_role":"MEMBER","owner":%q}`, ann), fmt.Sprintf(`{"owner":%q,"previous_owner_role":"ADMIN"}`, bob)},
+		{domain.APIKeyCreated{Key: key, Name: "deploy", Role: "ADMIN", Prefix: "rk_1", SecretHash: "5ec7e7", ExpiresAt: &expires}, "api_key.created", ofKey, ``,
+			`{"expires_at":"2026-05-01T00:00:00.123456Z","name":"deploy","prefix":"rk_1","role":"ADMIN"}`},
+		{domain.APIKeyRevoked{Key: key, Name: "deploy"}, "api_key.revoked", ofKey, `{"name":"deploy"}`, ``},
+		{domain.MemberLeft{User: bob, Role: "MEMBER"}, "member.left", member, `{"role":"MEMBER"}`, ``},
+		{domain.MemberJoined{User: bob, Invitation: invitation, Role: "MEMBER"}, "member.joined", member, ``, fmt.Sprintf(`{"invitation":%q,"role":"MEMBER","sites":[]}`, invitation)},
+		{domain.MemberRemoved{User: bob, Role: "MEMBER"}, "member.removed", member, `{"role":"MEMBER"}`, ``},
+		{domain.TeamDeleted{}, "team.deleted", ofTeam("Acme & Co"), ``, ``},
+	}
+	var want []AuditEntry
+	for _, c := range cases {
+		commit := w.commit(stream, asAnn, c.event)
+		want = append(want, AuditEntry{
+			ID: commit.ID(), Position: commit.Position, At: commit.At, Action: c.action, Actor: actor, Target: c.target,
+			Before: raw(c.before), After: raw(c.after), RequestID: "req-1",
+		})
+	}
+	w.signIn(bob)                  // who is in no team any more
+	w.rename(ann, "Somebody Else") // which changes no entry
+	w.deliver(team, invitation, 1, domain.DeliverySent, "")
+	slices.Reverse(want)
+
+	onBoth(t, func(t *testing.T, backend backend) {
+		p := newProjections(t, openDatabase(t, backend.config(t)), w.store.Vault())
+		start(t, p, w.store)
+		wait(t, p, w.last)
+		entries, next, err := p.Audit(testContext(t), team, AuditFilter{})
+		if err != nil || next != (AuditKey{}) {
+			t.Fatal(err, next)
+		}
+		got := slices.DeleteFunc(slices.Clone(entries), func(e AuditEntry) bool { return e.Position <= at })
+		same(t, "entries", want, got)
+
+		first := entries[len(got):]
+		if len(first) != 2 || first[0].Action != "member.invited" || first[1].Action != "team.created" {
+			t.Fatalf("the first entries are %+v", first)
+		}
+		same(t, "invited", asked, first[0].Target)
+		same(t, "created", ofTeam("Acme"), first[1].Target)
+		same(t, "created", fmt.Sprintf(`{"catalog":"distribu","name":"Acme","owner":%q,"plan":"starter"}`, ann), string(first[1].After))
+		if backend.name == "SQLite" {
+			for _, entry := range entries {
+				for _, object := range []json.RawMessage{entry.Before, entry.After} {
+					if object != nil && !json.Valid(object) {
+						t.Errorf("%s: %s is no JSON", entry.Action, object)
+					}
+				}
+			}
+		}
+	})
+}
+
+func raw(text string) json.RawMessage {
+	if text == "" {
+		return nil
+	}
+	return json.RawMessage(text)
+}
+
+// Sign-ins stand in the log of every team that the user is in at the time.
+func TestAuditOfSessions(t *testing.T) {
+	w := newWorld(t)
+	ann, bob := w.register("Ann", "ann@example.com"), w.register("Bob", "bob@example.com")
+	one, two, gone := w.team(ann, "One"), w.team(ann, "Two"), w.team(ann, "Gone")
+	w.signIn(bob)
+	w.join(one, ann, bob)
+	w.join(gone, ann, bob)
+	w.signIn(bob)
+	w.commit(teamStream(gone), by{}, domain.TeamDeleted{})
+	w.join(two, ann, bob)
+	session := w.signIn(bob)
+	in := w.last
+	w.commit(teamStream(one), by{}, domain.MemberRemoved{User: bob, Role: "MEMBER"})
+	w.commit(activityStream(bob), by{actor: domain.ByUser(bob)}, domain.SessionEnded{User: bob, Session: session})
+	onBoth(t, func(t *testing.T, backend backend) {
+		p := newProjections(t, openDatabase(t, backend.config(t)), w.store.Vault())
+		start(t, p, w.store)
+		wait(t, p, w.last)
+		for team, want := range map[domain.TeamID][]string{
+			one: {"session.started", "session.started"}, two: {"session.ended", "session.started"}, gone: {"session.started"},
+		} {
+			entries, _, err := p.Audit(testContext(t), team, AuditFilter{Actions: []string{"session.started", "session.ended"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, entry := range entries {
+				got = append(got, entry.Action)
+				if entry.Position == in {
+					same(t, "target", AuditTarget{Type: "session", ID: string(session)}, entry.Target)
+					same(t, "actor", AuditActor{
+						Type: domain.ActorUser, ID: string(bob), Name: "Bob", Email: "bob@example.com", IP: "203.0.113.7", UserAgent: "Mozilla/5.0",
+					}, entry.Actor)
+				}
+			}
+			same(t, "actions", want, got)
+		}
+	})
+}
+
+// An entry shows the name at its time, also where it changes within a page.
+func TestAuditNamesAreOfTheirTime(t *testing.T) {
+	w := newWorld(t)
+	ann, bob := w.register("Ann", "ann@example.com"), w.register("Bob", "bob@example.com")
+	team := w.team(ann, "Acme")
+	w.join(team, ann, bob)
+	var want []string
+	for i := range 5 {
+		name := fmt.Sprintf("Bob %d", i)
+		w.rename(bob, name)
+		for range 2 {
+			w.commit(teamStream(team), by{actor: domain.ByUser(bob)}, domain.RoleChanged{User: bob, From: "MEMBER", To: "ADMIN"})
+			want = append(want, name+" "+name+" bob@example.com")
+		}
+	}
+	slices.Reverse(want)
+	onBoth(t, func(t *testing.T, backend backend) {
+		p := newProjections(t, openDatabase(t, backend.config(t)), w.store.Vault())
+		start(t, p, w.store)
+		wait(t, p, w.last)
+		entries, _, err := p.Audit(testContext(t), team, AuditFilter{Actions: []string{"role.changed"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, entry := range entries {
+			got = append(got, entry.Actor.Name+" "+entry.Target.Name+" "+entry.Actor.Email)
+		}
+		same(t, "names", want, got)
+	})
+}
+
+// Every combination of filters gives what filtering the whole log by hand
+// gives, in pages of any size, also when clocks run apart.
+func TestAuditFilters(t *testing.T) {
+	w := newWorld(t)
+	random := rand.New(rand.NewPCG(7, 7))
+	ann := w.register("Ann", "ann@example.com")
+	var users []domain.UserID
+	team, other := w.team(ann, "Acme"), w.team(ann, "Other")
+	for i := range 4 {
+		user := w.register(fmt.Sprintf("User %d", i), fmt.Sprintf("user%d@example.com", i))
+		w.join(team, ann, user)
+		w.join(other, ann, user)
+		users = append(users, user)
+	}
+	for i := range 700 { // more than clockBlock
+		w.now = w.now.Add(time.Duration(random.IntN(5000)-2400) * time.Millisecond) // a node behind or ahead
+		if i == 300 {
+			w.now = w.now.Add(time.Minute) // and one well ahead for a while
+		}
+		if i == 330 {
+			w.now = w.now.Add(-time.Minute)
+		}
+		on := team
+		if random.IntN(4) == 0 {
+			on = other
+		}
+		user, actor := pick(random, users), by{actor: domain.ByUser(pick(random, users))}
+		events := []domain.Event{domain.RoleChanged{User: user, From: "MEMBER", To: "ADMIN"}}
+		if random.IntN(3) == 0 {
+			events = append(events, domain.PlanChanged{From: "starter", To: "growth"}, domain.PermissionsChanged{User: user})
+		}
+		w.commit(teamStream(on), actor, events...)
+	}
+	onBoth(t, func(t *testing.T, backend backend) {
+		p := newProjections(t, openDatabase(t, backend.config(t)), w.store.Vault())
+		start(t, p, w.store)
+		wait(t, p, w.last)
+		var all []AuditEntry
+		if err := p.AuditExport(testContext(t), team, AuditFilter{}, func(e AuditEntry) error { all = append(all, e); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.IsSortedFunc(all, func(a, b AuditEntry) int {
+			return int(placeOf(b.Position, b.Index) - placeOf(a.Position, a.Index))
+		}) {
+			t.Fatal("an export isn't newest first")
+		}
+		random := rand.New(rand.NewPCG(8, 8))
+		for range 60 {
+			var filter AuditFilter
+			if random.IntN(2) == 0 {
+				filter.Actor = string(pick(random, users))
+			}
+			if random.IntN(2) == 0 {
+				filter.Target = string(pick(random, append(users, domain.UserID(team))))
+			}
+			for range random.IntN(3) {
+				filter.Actions = append(filter.Actions, pick(random, []string{"role.changed", "plan.changed", "permissions.changed", "member.left"}))
+			}
+			slices.Sort(filter.Actions)
+			filter.Actions = slices.Compact(filter.Actions)
+			if random.IntN(2) == 0 {
+				filter.From = pick(random, all).At
+			}
+			if random.IntN(2) == 0 {
+				filter.To = pick(random, all).At
+			}
+			var want []AuditEntry
+			for _, entry := range all {
+				if (filter.Actor == "" || entry.Actor.ID == filter.Actor) && (filter.Target == "" || entry.Target.ID == filter.Target) &&
+					(len(filter.Actions) == 0 || slices.Contains(filter.Actions, entry.Action)) &&
+					!entry.At.Before(filter.From) && (filter.To.IsZero() || !entry.At.After(filter.To)) {
+					want = append(want, entry)
+				}
+			}
+			got := auditPages(t, p, team, filter, 1+random.IntN(PageLimit))
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Fatalf("%+v (-want +got):\n%s", filter, diff)
+			}
+		}
+		// Filters that are hostile or of another team find nothing.
+		for _, filter := range []AuditFilter{
+			{Actor: "' OR 1=1 --"}, {Target: "x\x00y"}, {Actions: []string{"%", "_"}}, {Target: string(other)},
+			{From: w.now.Add(time.Hour)}, {To: epoch.Add(-time.Hour)},
+		} {
+			if got := auditPages(t, p, team, filter, 50); len(got) != 0 {
+				t.Errorf("%+v found %+v", filter, got)
+			}
+		}
+	})
+}
+
+func auditPages(t *testing.T, p *Projections, team domain.TeamID, filter AuditFilter, limit int) []AuditEntry {
+	t.Helper()
+	var got []AuditEntry
+	filter.Limit = limit
+	for {
+		page, next, err := p.Audit(testContext(t), team, filter)
+		if err != nil {
+			t.Fatalf("%+v: %v", filter, err)
+		}
+		if len(page) > limit {
+			t.Fatalf("a page of %d entries, with a limit of %d", len(page), limit)
+		}
+		got = append(got, page...)
+		if next == (AuditKey{}) {
+			return got
+		}
+		filter.After = next
+	}
+}
+
+// What is in no table can't leak from one.
+func TestAuditTablesHoldNoPersonalData(t *testing.T) {
+	s := simulate(t, 3, 200)
+	onBoth(t, func(t *testing.T, backend backend) {
+		db := openDatabase(t, backend.config(t))
+		p := newProjections(t, db, s.store.Vault())
+		start(t, p, s.store)
+		wait(t, p, s.last)
+		for _, name := range []string{"audit", "invitations"} {
+			text := fmt.Sprint(dump(t, db, name))
+			for _, secret := range []string{"@example.com", "198.51.100.1", "203.0.113.7", "Mozilla"} {
+				if i := indexIn(text, secret); i >= 0 {
+					t.Errorf("the tables of %s hold %q: …%s…", name, secret, text[max(0, i-80):i+40])
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,418 @@
+package projections
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"roster/domain"
+	"roster/eventstore"
+)
+
+// membersModel is the members of teams and the teams of users. A member's row
+// holds the person's name, address and last sign-in as well, so that a page is
+// read from one table.
+var membersModel = &model{
+	name:    "members",
+	version: 1,
+	shapes:  []*shape{membersShape, membersTeams, membersPeople, membersSites},
+	fold: func(opener Opener, in place) fold {
+		return &membersFold{
+			opener:  opener,
+			members: newTable[memberRow](membersShape, in),
+			teams:   newTable[teamRow](membersTeams, in),
+			people:  newTable[personRow](membersPeople, in),
+			sites:   newTable[siteRow](membersSites, in),
+		}
+	},
+}
+
+var (
+	membersShape = newShape("members", 2, `team_id TEXT, user_id TEXT,
+		position BIGINT, role TEXT, sites TEXT, overrides TEXT, joined_at BIGINT,
+		email TEXT, name TEXT, verified BIGINT, signed_in_at BIGINT, search TEXT`,
+		index{columns: "team_id, position, user_id"},
+		index{columns: "user_id"})
+
+	membersTeams = newShape("members_teams", 1, `team_id TEXT, name TEXT, catalog TEXT, plan TEXT, owner_role TEXT`)
+
+	membersPeople = newShape("members_people", 1, `user_id TEXT, email TEXT, name TEXT, verified BIGINT, signed_in_at BIGINT, teams TEXT`)
+
+	membersSites = newShape("members_sites", 2, `team_id TEXT, site_id TEXT, name TEXT`)
+)
+
+// memberRow is a row of members. Sites and Overrides are JSON, or empty.
+type memberRow struct {
+	Team, User  string
+	Position    int64
+	Role        string
+	Sites       string
+	Overrides   string
+	JoinedAt    int64
+	Email, Name string
+	Verified    int64
+	SignedInAt  int64
+	Search      string // what a query is looked for in: lower-case, since LIKE knows only ASCII letters in SQLite
+}
+
+func (r *memberRow) key() key { return key{r.Team, r.User} }
+func (r *memberRow) fields() []any {
+	return []any{&r.Team, &r.User, &r.Position, &r.Role, &r.Sites, &r.Overrides, &r.JoinedAt, &r.Email, &r.Name, &r.Verified, &r.SignedInAt, &r.Search}
+}
+
+// of takes over what is known of the person.
+func (r *memberRow) of(p *personRow) {
+	r.Email, r.Name, r.Verified, r.SignedInAt = p.Email, p.Name, p.Verified, p.SignedInAt
+	r.Search = strings.ToLower(p.Name + "\n" + p.Email)
+}
+
+type teamRow struct{ Team, Name, Catalog, Plan, OwnerRole string }
+
+func (r *teamRow) key() key      { return key{a: r.Team} }
+func (r *teamRow) fields() []any { return []any{&r.Team, &r.Name, &r.Catalog, &r.Plan, &r.OwnerRole} }
+
+// personRow is a user. Teams are the ids of the teams, with spaces between.
+type personRow struct {
+	User, Email, Name    string
+	Verified, SignedInAt int64
+	Teams                string
+}
+
+func (r *personRow) key() key { return key{a: r.User} }
+func (r *personRow) fields() []any {
+	return []any{&r.User, &r.Email, &r.Name, &r.Verified, &r.SignedInAt, &r.Teams}
+}
+
+type siteRow struct{ Team, Site, Name string }
+
+func (r *siteRow) key() key      { return key{r.Team, r.Site} }
+func (r *siteRow) fields() []any { return []any{&r.Team, &r.Site, &r.Name} }
+
+type membersFold struct {
+	opener  Opener
+	members *table[memberRow, *memberRow]
+	teams   *table[teamRow, *teamRow]
+	people  *table[personRow, *personRow]
+	sites   *table[siteRow, *siteRow]
+}
+
+func (f *membersFold) parts() []part { return []part{f.members, f.teams, f.people, f.sites} }
+
+func (f *membersFold) apply(ctx context.Context, c *eventstore.Commit) error {
+	for i := range c.Events {
+		if err := f.event(ctx, c, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *membersFold) event(ctx context.Context, c *eventstore.Commit, i int) error {
+	id := c.Stream.ID
+	switch e := c.Events[i].Event.(type) {
+	case domain.TeamCreated:
+		if err := f.teams.insert(teamRow{id, e.Name, e.Catalog, e.Plan, string(e.OwnerRole)}); err != nil {
+			return err
+		}
+		return f.join(ctx, c, e.Owner, e.OwnerRole, nil)
+	case domain.TeamRenamed:
+		return f.teams.must(ctx, key{a: id}, func(t *teamRow) { t.Name = e.To })
+	case domain.PlanChanged:
+		return f.teams.must(ctx, key{a: id}, func(t *teamRow) { t.Plan = e.To })
+	case domain.TeamDeleted:
+		f.members.wipe(id)
+		f.sites.wipe(id)
+		return f.teams.remove(ctx, key{a: id})
+
+	case domain.MemberJoined:
+		return f.join(ctx, c, e.User, e.Role, e.Sites)
+	case domain.MemberRemoved:
+		return f.part(ctx, id, e.User)
+	case domain.MemberLeft:
+		return f.part(ctx, id, e.User)
+	case domain.RoleChanged:
+		return f.member(ctx, id, e.User, func(m *memberRow) { m.Role = string(e.To) })
+	case domain.PermissionsChanged:
+		return f.member(ctx, id, e.User, func(m *memberRow) { m.Overrides = overridesText(e.After) })
+	case domain.SitesChanged:
+		return f.member(ctx, id, e.User, func(m *memberRow) { m.Sites = grantsText(e.After) })
+	case domain.OwnershipTransferred:
+		team, err := f.teams.get(ctx, key{a: id})
+		if err != nil {
+			return err
+		}
+		if team == nil {
+			return f.teams.lacks(key{a: id})
+		}
+		if err := f.member(ctx, id, e.From, func(m *memberRow) { m.Role = string(e.FromRole) }); err != nil {
+			return err
+		}
+		// An owner has everything: overrides and grants of before are void.
+		return f.member(ctx, id, e.To, func(m *memberRow) { m.Role, m.Overrides, m.Sites = team.OwnerRole, "", "" })
+
+	case domain.SiteAdded:
+		return f.sites.insert(siteRow{id, string(e.Site), e.Name})
+	case domain.SiteRenamed:
+		return f.sites.must(ctx, key{id, string(e.Site)}, func(s *siteRow) { s.Name = e.To })
+	case domain.SiteRemoved:
+		// Its grants stay in the rows of members and are passed over when
+		// they are read: ids of sites are never used again.
+		return f.sites.remove(ctx, key{id, string(e.Site)})
+
+	case domain.UserRegistered:
+		email, name, err := f.open(ctx, id, e.Email, e.Name)
+		if err != nil {
+			return err
+		}
+		return f.people.insert(personRow{User: id, Email: email, Name: name, Verified: flag(e.Verified)})
+	case domain.EmailVerified:
+		return f.person(ctx, id, func(p *personRow) { p.Verified = 1 })
+	case domain.UserRenamed:
+		_, name, err := f.open(ctx, id, "", e.Name)
+		if err != nil {
+			return err
+		}
+		return f.person(ctx, id, func(p *personRow) { p.Name = name })
+	case domain.SessionStarted:
+		return f.person(ctx, string(e.User), func(p *personRow) { p.SignedInAt = max(p.SignedInAt, micros(c.At)) })
+	}
+	return nil
+}
+
+func (f *membersFold) open(ctx context.Context, user string, email, name domain.Sealed) (string, string, error) {
+	plainEmail, err := open(ctx, f.opener, email, emailContext(user))
+	if err != nil {
+		return "", "", fmt.Errorf("opening the address of %s: %w", user, err)
+	}
+	plainName, err := open(ctx, f.opener, name, nameContext(user))
+	if err != nil {
+		return "", "", fmt.Errorf("opening the name of %s: %w", user, err)
+	}
+	return plainEmail, plainName, nil
+}
+
+func (f *membersFold) member(ctx context.Context, team string, user domain.UserID, change func(*memberRow)) error {
+	return f.members.must(ctx, key{team, string(user)}, change)
+}
+
+func (f *membersFold) join(ctx context.Context, c *eventstore.Commit, user domain.UserID, role domain.RoleKey, sites []domain.SiteGrant) error {
+	m := memberRow{
+		Team: c.Stream.ID, User: string(user), Position: int64(c.Position), JoinedAt: micros(c.At),
+		Role: string(role), Sites: grantsText(sites),
+	}
+	if err := f.people.must(ctx, key{a: m.User}, func(p *personRow) {
+		p.Teams = strings.TrimSpace(p.Teams + " " + m.Team)
+		m.of(p)
+	}); err != nil {
+		return err
+	}
+	return f.members.insert(m)
+}
+
+func (f *membersFold) part(ctx context.Context, team string, user domain.UserID) error {
+	if err := f.members.remove(ctx, key{team, string(user)}); err != nil {
+		return err
+	}
+	return f.people.must(ctx, key{a: string(user)}, func(p *personRow) {
+		p.Teams = strings.Join(slices.DeleteFunc(strings.Fields(p.Teams), func(other string) bool { return other == team }), " ")
+	})
+}
+
+// person changes a user, and with it the user's row in every team. Teams that
+// have been deleted are dropped from the list on the way.
+func (f *membersFold) person(ctx context.Context, user string, change func(*personRow)) error {
+	var person personRow
+	if err := f.people.must(ctx, key{a: user}, func(p *personRow) { change(p); person = *p }); err != nil {
+		return err
+	}
+	var teams []string
+	for _, team := range strings.Fields(person.Teams) {
+		found, err := f.members.change(ctx, key{team, user}, func(m *memberRow) { m.of(&person) })
+		if err != nil {
+			return err
+		}
+		if found {
+			teams = append(teams, team)
+		}
+	}
+	return f.people.must(ctx, key{a: user}, func(p *personRow) { p.Teams = strings.Join(teams, " ") })
+}
+
+// grantsText is JSON, in the order of the grants; empty when there are none.
+func grantsText(grants []domain.SiteGrant) string {
+	if len(grants) == 0 {
+		return ""
+	}
+	return jsonText(grants)
+}
+
+func overridesText(o domain.Overrides) string {
+	if len(o.Granted) == 0 && len(o.Revoked) == 0 {
+		return ""
+	}
+	return jsonText(o)
+}
+
+// jsonText is for values that always can be JSON.
+func jsonText(value any) string {
+	text, err := json.Marshal(value)
+	if err != nil {
+		panic(fmt.Sprintf("projections: %T as JSON: %v", value, err))
+	}
+	return string(text)
+}
+
+func flag(set bool) int64 {
+	if set {
+		return 1
+	}
+	return 0
+}
+
+const memberColumns = `user_id, position, role, sites, overrides, joined_at, email, name, verified, signed_in_at`
+
+// Members gives a page of the members of a team in the order in which they
+// joined, and where the next page begins; the zero key when there is none.
+func (p *Projections) Members(ctx context.Context, team domain.TeamID, filter MembersFilter) ([]Member, MemberKey, error) {
+	limit := limited(filter.Limit)
+	sql := `SELECT ` + memberColumns + ` FROM members WHERE team_id = $1 AND (position, user_id) > ($2, $3)`
+	args := []any{string(team), int64(min(filter.After.Position, math.MaxInt64)), string(filter.After.User)}
+	if filter.Query != "" {
+		sql += ` AND search LIKE $4 ESCAPE '\' ORDER BY position, user_id LIMIT $5`
+		args = append(args, "%"+likeEscapes.Replace(strings.ToLower(clean(filter.Query)))+"%")
+	} else {
+		sql += ` ORDER BY position, user_id LIMIT $4`
+	}
+	members, last, err := p.members(ctx, team, sql, append(args, int64(limit+1))...)
+	if err != nil {
+		return nil, MemberKey{}, err
+	}
+	var next MemberKey
+	if len(members) > limit {
+		members = members[:limit]
+		next = MemberKey{Position: last[limit-1], User: members[limit-1].User}
+	}
+	return members, next, nil
+}
+
+// likeEscapes takes the meaning of the characters that LIKE gives one.
+var likeEscapes = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
+
+// Member gives one member of a team; [domain.ErrNotFound] when there is no
+// such member.
+func (p *Projections) Member(ctx context.Context, team domain.TeamID, user domain.UserID) (Member, error) {
+	members, _, err := p.members(ctx, team, `SELECT `+memberColumns+` FROM members WHERE team_id = $1 AND user_id = $2`, string(team), string(user))
+	if err != nil {
+		return Member{}, err
+	}
+	if len(members) == 0 {
+		return Member{}, domain.ErrNotFound
+	}
+	return members[0], nil
+}
+
+// members runs a query for memberColumns and gives the positions beside the
+// members.
+func (p *Projections) members(ctx context.Context, team domain.TeamID, sql string, args ...any) ([]Member, []uint64, error) {
+	var rows []memberRow
+	sites := map[domain.SiteID]string{}
+	err := p.db.read(ctx, func(q querier) error {
+		granted := false
+		err := q.query(ctx, sql, args, func(r row) error {
+			rows = append(rows, memberRow{})
+			m := &rows[len(rows)-1]
+			err := r.scan(&m.User, &m.Position, &m.Role, &m.Sites, &m.Overrides, &m.JoinedAt, &m.Email, &m.Name, &m.Verified, &m.SignedInAt)
+			granted = granted || m.Sites != ""
+			return err
+		})
+		if err != nil || !granted {
+			return err
+		}
+		return q.query(ctx, `SELECT site_id, name FROM members_sites WHERE team_id = $1`, []any{string(team)}, func(r row) error {
+			var id, name string
+			err := r.scan(&id, &name)
+			sites[domain.SiteID(id)] = name
+			return err
+		})
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("projections: reading members: %w", err)
+	}
+	members := make([]Member, len(rows))
+	positions := make([]uint64, len(rows))
+	for i := range rows {
+		positions[i] = uint64(rows[i].Position)
+		if members[i], err = rows[i].member(sites); err != nil {
+			return nil, nil, err
+		}
+	}
+	return members, positions, nil
+}
+
+// member is the row as it is shown; sites are the names of the team's sites.
+func (r *memberRow) member(sites map[domain.SiteID]string) (Member, error) {
+	m := Member{
+		User: domain.UserID(r.User), Email: r.Email, Name: r.Name, EmailVerified: r.Verified != 0,
+		Role: domain.RoleKey(r.Role), Sites: []MemberSite{}, JoinedAt: timeOf(r.JoinedAt), LastSignInAt: timeOf(r.SignedInAt),
+		Overrides: domain.Overrides{Granted: []domain.Permission{}, Revoked: []domain.Permission{}},
+	}
+	grants, err := grantsOf(r.Sites)
+	if err != nil {
+		return Member{}, err
+	}
+	for _, grant := range grants {
+		if name, ok := sites[grant.Site]; ok {
+			m.Sites = append(m.Sites, MemberSite{Site: grant.Site, Name: name, Role: grant.Role})
+		}
+	}
+	if r.Overrides != "" {
+		if err := json.Unmarshal([]byte(r.Overrides), &m.Overrides); err != nil {
+			return Member{}, fmt.Errorf("projections: overrides in the row of %s: %w", r.User, err)
+		}
+	}
+	return m, nil
+}
+
+func grantsOf(text string) ([]domain.SiteGrant, error) {
+	grants := []domain.SiteGrant{}
+	if text == "" {
+		return grants, nil
+	}
+	if err := json.Unmarshal([]byte(text), &grants); err != nil {
+		return nil, fmt.Errorf("projections: sites in a row: %w", err)
+	}
+	return grants, nil
+}
+
+// mostTeams is how many teams of one user are listed.
+const mostTeams = 1000
+
+// TeamsOf gives the teams of a user in the order in which the user joined
+// them.
+func (p *Projections) TeamsOf(ctx context.Context, user domain.UserID) ([]Membership, error) {
+	teams := []Membership{}
+	err := p.db.read(ctx, func(q querier) error {
+		return q.query(ctx, `SELECT t.team_id, t.name, t.catalog, t.plan, m.role, m.joined_at
+			FROM members m JOIN members_teams t ON t.team_id = m.team_id
+			WHERE m.user_id = $1 ORDER BY m.position, m.team_id LIMIT $2`,
+			[]any{string(user), int64(mostTeams)}, func(r row) error {
+				var id, name, catalog, plan, role string
+				var joined int64
+				if err := r.scan(&id, &name, &catalog, &plan, &role, &joined); err != nil {
+					return err
+				}
+				teams = append(teams, Membership{
+					Team: domain.TeamID(id), Name: name, Catalog: catalog, Plan: plan,
+					Role: domain.RoleKey(role), JoinedAt: timeOf(joined),
+				})
+				return nil
+			})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("projections: reading the teams of a user: %w", err)
+	}
+	return teams, nil
+}
