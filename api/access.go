@@ -2,7 +2,6 @@ package api
 
 import (
 	"encoding/json"
-	"io"
 	"net/http"
 	"reflect"
 	"time"
@@ -121,12 +120,9 @@ func (s *Server) decide(x *exchange, r *http.Request) (verdict, error) {
 	if err := s.freshState(ctx, r); err != nil {
 		return verdict{}, err
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	switch {
-	case len(body) > maxBody:
-		return verdict{}, bodyTooLarge()
-	case err != nil:
-		return verdict{}, humaProblem(http.StatusInternalServerError, "cannot read request body", []error{err})
+	body, err := readBody(r)
+	if err != nil {
+		return verdict{}, err
 	}
 	var question evaluation
 	if err := json.Unmarshal(body, &question); err != nil {
@@ -162,7 +158,7 @@ func (s *Server) decide(x *exchange, r *http.Request) (verdict, error) {
 }
 
 func (e *evaluation) incomplete() *Problem {
-	p := newProblem(http.StatusUnprocessableEntity, codeInvalidField, fieldsAtFault)
+	var p *Problem
 	for _, field := range [...]struct{ pointer, value string }{
 		{"#/subject/type", string(e.Subject.Type)},
 		{"#/subject/id", e.Subject.ID},
@@ -170,12 +166,13 @@ func (e *evaluation) incomplete() *Problem {
 		{"#/resource/type", e.Resource.Type},
 		{"#/resource/properties/team", string(e.Resource.Properties.Team)},
 	} {
-		if field.value == "" {
-			p.at(field.pointer, "is required")
+		if field.value != "" {
+			continue
 		}
-	}
-	if len(p.Errors) == 0 {
-		return nil
+		if p == nil {
+			p = newProblem(http.StatusUnprocessableEntity, codeInvalidField, fieldsAtFault)
+		}
+		p.at(field.pointer, "is required")
 	}
 	return p
 }

@@ -67,8 +67,12 @@ func (c credential) scope() string {
 // caller authenticates a request as far as the operation asks for it.
 func (s *Server) caller(ctx context.Context, x *exchange, r *http.Request, who access, presented credential) (commands.Caller, error) {
 	var caller commands.Caller
+	// A node that is cut off from the others doesn't know what was revoked.
+	if err := s.commands.Serving(); err != nil {
+		return caller, err
+	}
 	if who != anyone && (presented.token != "" || presented.malformed) {
-		err := error(unauthenticated())
+		err := error(commands.ErrUnauthenticated)
 		if !presented.malformed {
 			caller, err = s.commands.Authenticate(ctx, presented.token)
 		}
@@ -84,7 +88,7 @@ func (s *Server) caller(ctx context.Context, x *exchange, r *http.Request, who a
 	x.actor = caller.Actor.ID
 	switch {
 	case who >= signedIn && caller.Actor.ID == "":
-		return caller, unauthenticated()
+		return caller, commands.ErrUnauthenticated
 	case who == signedIn && caller.User == "":
 		return caller, newProblem(http.StatusForbidden, "user_required", "Only a signed-in user can do this, not an API key.")
 	}

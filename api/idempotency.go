@@ -46,12 +46,9 @@ func idempotencyKey(r *http.Request) (string, error) {
 func (s *Server) onlyOnce(ctx context.Context, x *exchange, r *http.Request, scope, key string, run func(context.Context)) error {
 	// The body is read here because its hash tells a repetition from another
 	// request; huma reads it again from memory.
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	switch {
-	case len(body) > maxBody:
-		return bodyTooLarge()
-	case err != nil:
-		return humaProblem(http.StatusInternalServerError, "cannot read request body", []error{err})
+	body, err := readBody(r)
+	if err != nil {
+		return err
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 
@@ -95,6 +92,21 @@ func (s *Server) onlyOnce(ctx context.Context, x *exchange, r *http.Request, sco
 	settled = true
 	x.release()
 	return nil
+}
+
+// readBody reads a whole body, where huma doesn't.
+func readBody(r *http.Request) ([]byte, error) {
+	if r.ContentLength == 0 {
+		return nil, nil
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	switch {
+	case len(body) > maxBody:
+		return nil, bodyTooLarge()
+	case err != nil:
+		return nil, humaProblem(http.StatusInternalServerError, cantReadBody, []error{err})
+	}
+	return body, nil
 }
 
 // unsettled tells whether it isn't known what became of the request. Then its

@@ -152,11 +152,6 @@ func notFound() *Problem {
 	return newProblem(http.StatusNotFound, codeNotFound, domain.ErrNotFound.Detail)
 }
 
-func unauthenticated() *Problem {
-	return newProblem(http.StatusUnauthorized, codeUnauthenticated, "Sign in, or send a valid session token or API key.").
-		header("WWW-Authenticate", "Bearer")
-}
-
 func internalError() *Problem {
 	return newProblem(http.StatusInternalServerError, codeInternal, "Something went wrong on our side. Quote the request id when asking for help.")
 }
@@ -270,6 +265,9 @@ var humaErrors = sync.OnceFunc(func() {
 // whose name huma puts into the text and not into the place.
 const requiredPrefix = "is required: "
 
+// cantReadBody is how huma says that a body ended before its announced length.
+const cantReadBody = "cannot read request body"
+
 // humaProblem answers for what huma itself refuses.
 func humaProblem(status int, message string, errs []error) *Problem {
 	switch status {
@@ -287,7 +285,7 @@ func humaProblem(status int, message string, errs []error) *Problem {
 	}
 	for _, err := range errs {
 		// A body that ended before its announced length, or was cut off.
-		if message == "cannot read request body" {
+		if message == cantReadBody {
 			if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 				return bodyTooLarge()
 			}

@@ -91,17 +91,15 @@ func (s *Service) authenticateKey(ctx context.Context, token string) (Caller, er
 	if !domain.ValidID(domain.PrefixTeam, string(team)) || !domain.ValidID(domain.PrefixAPIKey, string(id)) {
 		return Caller{}, ErrUnauthenticated
 	}
-	caller, ok := Caller{}, false
-	err := s.teams.view(ctx, string(team), func(t *domain.Team, _, _ uint64) {
+	var caller Caller
+	err := s.teams.ask(ctx, string(team), func(t *domain.Team, _, _ uint64) error {
 		key, found := t.APIKey(id)
 		if !found || !t.Live() || !key.Active(s.Now()) || !sameText(key.SecretHash, hashSecret(token)) {
-			return
+			return ErrUnauthenticated
 		}
-		caller, ok = Caller{Actor: domain.ByAPIKey(id), Team: team, DataKey: key.DataKey}, true
+		caller = Caller{Actor: domain.ByAPIKey(id), Team: team, DataKey: key.DataKey}
+		return nil
 	})
-	if err == nil && !ok {
-		err = ErrUnauthenticated
-	}
 	return caller, err
 }
 
@@ -112,8 +110,8 @@ func hashSecret(secret string) string {
 }
 
 // ViewTeam lets a member, a key of the team or the operator look at the team
-// as it is now. look runs under a lock: it must not keep the team and must not
-// wait for anything. It answers with the team's version and the position of
+// as it is now. look runs under a lock, and perhaps twice: it must not keep the
+// team and must not wait for anything. It answers with the team's version and the position of
 // its last commit.
 func (s *Service) ViewTeam(
 	ctx context.Context, by Caller, id domain.TeamID, look func(t *domain.Team, now time.Time) error,
@@ -125,18 +123,14 @@ func (s *Service) ViewTeam(
 		return Done{}, domain.ErrNotFound
 	}
 	var done Done
-	refusal := error(domain.ErrNotFound)
-	err := s.teams.view(ctx, string(id), func(t *domain.Team, version, position uint64) {
+	err := s.teams.ask(ctx, string(id), func(t *domain.Team, version, position uint64) error {
 		if !t.Live() || !inTeam(t, by) {
-			return
+			return domain.ErrNotFound
 		}
 		done = Done{Position: position, Version: version}
-		refusal = look(t, s.Now())
+		return look(t, s.Now())
 	})
-	if err != nil {
-		return Done{}, err
-	}
-	return done, refusal
+	return done, err
 }
 
 // inTeam tells whether the caller may know that the team exists.

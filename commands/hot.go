@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ type hot[S folder] struct {
 	kind    eventstore.Kind
 	fresh   func(id string) S
 	store   *eventstore.Store
+	shared  bool // other nodes write to the store as well
 	entries *otter.Cache[string, *entry[S]]
 }
 
@@ -47,9 +49,9 @@ type entry[S folder] struct {
 	seen atomic.Uint64
 }
 
-func newHot[S folder](store *eventstore.Store, kind eventstore.Kind, size int, fresh func(id string) S) *hot[S] {
+func newHot[S folder](store *eventstore.Store, shared bool, kind eventstore.Kind, size int, fresh func(id string) S) *hot[S] {
 	return &hot[S]{
-		kind: kind, fresh: fresh, store: store,
+		kind: kind, fresh: fresh, store: store, shared: shared,
 		entries: otter.Must(&otter.Options[string, *entry[S]]{MaximumSize: size}),
 	}
 }
@@ -117,6 +119,27 @@ func (h *hot[S]) view(ctx context.Context, id string, look func(state S, version
 	defer e.mu.RUnlock()
 	look(e.state, e.version, e.position)
 	return nil
+}
+
+// ask runs look like view. When look refuses and other nodes may have been at
+// work, it is run once more with what the leader has: no refusal is given on
+// the strength of a state that may be out of date.
+func (h *hot[S]) ask(ctx context.Context, id string, look func(state S, version, position uint64) error) error {
+	var refusal error
+	once := func(state S, version, position uint64) { refusal = look(state, version, position) }
+	if err := h.view(ctx, id, once); err != nil || refusal == nil || !h.shared {
+		return cmp.Or(err, refusal)
+	}
+	e := h.entry(id)
+	e.turn.Lock()
+	before := e.version
+	err := h.refresh(ctx, id, e, h.store.CatchUp)
+	moved := e.version != before
+	e.turn.Unlock()
+	if err == nil && moved {
+		err = h.view(ctx, id, once)
+	}
+	return cmp.Or(err, refusal)
 }
 
 // refresh folds what has been added since the aggregate was last looked at.

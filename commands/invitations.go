@@ -279,10 +279,9 @@ func (s *Service) openInvitation(ctx context.Context, token string) (domain.Invi
 	var invitation domain.Invitation
 	var preview Preview
 	var done Done
-	refusal := error(domain.ErrNotFound)
-	err := s.teams.view(ctx, string(ticket.team), func(t *domain.Team, version, position uint64) {
+	refused := s.teams.ask(ctx, string(ticket.team), func(t *domain.Team, version, position uint64) error {
 		if !s.proven(t, ticket) {
-			return
+			return domain.ErrNotFound
 		}
 		found, _ := t.Invitation(ticket.invitation)
 		invitation, done = *found, Done{position, version}
@@ -291,15 +290,17 @@ func (s *Service) openInvitation(ctx context.Context, token string) (domain.Invi
 			preview.RoleName = role.Name
 		}
 		// Asked with the right address, only the state can refuse.
-		_, refusal = t.Acceptable(ticket.invitation, found.Address, s.Now())
+		_, err := t.Acceptable(ticket.invitation, found.Address, s.Now())
+		return err
 	})
-	if err != nil {
-		return domain.Invitation{}, Preview{}, done, err
+	if invitation.ID == "" {
+		return domain.Invitation{}, Preview{}, done, refused
 	}
+	var err error
 	if preview.Email, preview.Name, err = s.invitee(ctx, &invitation); err != nil {
 		return domain.Invitation{}, Preview{}, done, err
 	}
-	return invitation, preview, done, refusal
+	return invitation, preview, done, refused
 }
 
 // Acceptance is what somebody new gives to accept an invitation; empty for a

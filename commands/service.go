@@ -70,10 +70,10 @@ func New(ctx context.Context, config Config) (*Service, error) {
 		s.logger = slog.Default()
 	}
 	s.tail.moved = make(chan struct{})
-	s.teams = newHot(s.store, eventstore.KindTeam, hotTeams, func(id string) *domain.Team {
+	s.teams = newHot(s.store, s.nodes != nil, eventstore.KindTeam, hotTeams, func(id string) *domain.Team {
 		return domain.NewTeam(domain.TeamID(id), s.catalogs)
 	})
-	s.users = newHot(s.store, eventstore.KindUser, hotUsers, func(id string) *domain.User {
+	s.users = newHot(s.store, s.nodes != nil, eventstore.KindUser, hotUsers, func(id string) *domain.User {
 		return domain.NewUser(domain.UserID(id))
 	})
 	if err := s.openBuckets(ctx); err != nil {

@@ -30,6 +30,20 @@ func (s *Service) SignIn(ctx context.Context, by Caller, email, password string)
 	if err != nil {
 		return SignedIn{}, Done{}, err
 	}
+	// A change of the password ends all sessions. This one may have started
+	// just after that, on the strength of the old password.
+	changed := false
+	if err := s.users.view(ctx, string(user.ID()), func(u *domain.User, _, _ uint64) {
+		changed = u.PasswordHash() != user.PasswordHash()
+	}); err != nil {
+		return SignedIn{}, Done{}, err
+	}
+	if changed {
+		if _, err := s.EndSession(ctx, by, session.ID); err != nil {
+			return SignedIn{}, Done{}, err
+		}
+		return SignedIn{}, Done{}, domain.ErrInvalidCredentials
+	}
 	me, _, err := s.me(ctx, user.ID())
 	return SignedIn{User: me.User, ActiveTeam: me.ActiveTeam, Session: session}, session.done, err
 }

@@ -1,6 +1,7 @@
 package eventstore
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -59,11 +60,6 @@ func (s *Store) Append(ctx context.Context, commits ...*Commit) error {
 		}
 		records[i] = r
 	}
-	if _, bounded := ctx.Deadline(); !bounded {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, appendTimeout)
-		defer cancel()
-	}
 	last, err := s.store(ctx, records)
 	if err != nil {
 		return err
@@ -81,6 +77,7 @@ func (s *Store) Append(ctx context.Context, commits ...*Commit) error {
 func (s *Store) store(ctx context.Context, records []*record) (uint64, error) {
 	pause := firstPause
 	refusals := 0
+	giveUp := time.Now().Add(appendTimeout)
 	uncertain := false // a message of an earlier attempt may still be on its way
 	for {
 		last, err := s.send(ctx, records)
@@ -114,8 +111,11 @@ func (s *Store) store(ctx context.Context, records []*record) (uint64, error) {
 			return 0, fmt.Errorf("eventstore: the commit was refused: %w", refused)
 		}
 		ended := wait(ctx, pause)
-		if s.closing.Err() != nil {
+		switch {
+		case s.closing.Err() != nil:
 			ended = ErrClosed
+		case ended == nil && time.Now().After(giveUp):
+			ended = context.DeadlineExceeded
 		}
 		if ended != nil && uncertain {
 			return 0, fmt.Errorf("%w: %w", ErrUnsettled, ended)
@@ -170,18 +170,28 @@ func (s *Store) send(ctx context.Context, records []*record) (uint64, error) {
 		msg.Header = batchHeader(last, batch, len(records), true)
 	}
 
-	ctx, cancel := context.WithTimeout(ctx, s.config.AckTimeout)
-	defer cancel()
-	answer, err := s.acks.one(ctx, msg)
+	answer, err := s.acks.one(ctx, msg, s.config.AckTimeout)
 	if err != nil {
 		return 0, err
+	}
+	return readAck(answer.Data)
+}
+
+// readAck gives the position that the server acknowledges.
+func readAck(data []byte) (uint64, error) {
+	// What nearly every answer looks like needs no JSON decoder.
+	if rest, ok := bytes.CutPrefix(data, []byte(`{"stream":"`+streamName+`","seq":`)); ok {
+		rest = bytes.TrimRight(rest, " }")
+		if sequence, err := strconv.ParseUint(string(rest), 10, 64); err == nil && sequence > 0 {
+			return sequence, nil
+		}
 	}
 	var ack struct {
 		Stream   string    `json:"stream"`
 		Sequence uint64    `json:"seq"`
 		Error    *apiError `json:"error"`
 	}
-	if err := json.Unmarshal(answer.Data, &ack); err != nil {
+	if err := json.Unmarshal(data, &ack); err != nil {
 		return 0, fmt.Errorf("eventstore: malformed acknowledgement: %w", err)
 	}
 	switch {

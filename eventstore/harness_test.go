@@ -188,12 +188,15 @@ func (f *faults) loseAck(then func()) {
 	}
 }
 
-// muteAck drops the next acknowledgement of an append and nothing else.
-func (f *faults) muteAck() {
-	f.loseAck(func() {})
+// muteAck drops the next acknowledgement of an append and nothing else. The
+// channel is closed then.
+func (f *faults) muteAck() <-chan struct{} {
+	lost := make(chan struct{})
+	f.loseAck(func() { close(lost) })
 	f.mu.Lock()
 	f.keep = true
 	f.mu.Unlock()
+	return lost
 }
 
 // loseMessage drops the next message that holds the text, on its way to the
@@ -330,7 +333,7 @@ func extendFast(t testing.TB, s *Store, stream Stream, last *Commit, n int) *Com
 	var asked []*asked
 	settle := func(down int) {
 		for len(asked) > down {
-			answer, err := asked[0].next(testContext(t))
+			answer, err := asked[0].next(testContext(t), nil)
 			if err != nil || bytes.Contains(answer.Data, []byte(`"error"`)) {
 				t.Fatal(err, string(answer.Data))
 			}

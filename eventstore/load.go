@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -76,9 +77,7 @@ func (s *Store) askPosition(ctx context.Context, position uint64) (*Message, err
 }
 
 func (s *Store) askLeader(ctx context.Context, question []byte) (*Message, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	answer, err := s.gets.one(ctx, &nats.Msg{Subject: "$JS.API.STREAM.MSG.GET." + streamName, Data: question})
+	answer, err := s.gets.one(ctx, &nats.Msg{Subject: "$JS.API.STREAM.MSG.GET." + streamName, Data: question}, readTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -176,10 +175,10 @@ func (s *Store) page(ctx context.Context, subjects []string) (commits []Commit, 
 		return nil, false, nil
 	}
 	defer request.done()
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
+	timer := time.NewTimer(readTimeout)
+	defer timer.Stop()
 	for {
-		answer, err := request.next(ctx)
+		answer, err := request.next(ctx, timer.C)
 		if err != nil {
 			return commits, false, nil
 		}

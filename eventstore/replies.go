@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -90,14 +91,20 @@ func (r *replies) ask(msg *nats.Msg, answers int) (*asked, error) {
 	return request, nil
 }
 
-// next waits for an answer. Nobody listening at the subject is an error.
-func (a *asked) next(ctx context.Context) (*nats.Msg, error) {
+// errNoAnswer means that an answer took longer than one may take.
+var errNoAnswer = errors.New("no answer in time")
+
+// next waits for an answer until late comes. Nobody listening at the subject
+// is an error.
+func (a *asked) next(ctx context.Context, late <-chan time.Time) (*nats.Msg, error) {
 	select {
 	case answer := <-a.answers:
 		if len(answer.Data) == 0 && status(answer) == "503" {
 			return nil, nats.ErrNoResponders
 		}
 		return answer, nil
+	case <-late:
+		return nil, errNoAnswer
 	case <-a.lost:
 		return nil, nats.ErrDisconnected
 	case <-ctx.Done():
@@ -111,14 +118,17 @@ func (a *asked) done() {
 	a.replies.mu.Unlock()
 }
 
-// one asks for a single answer.
-func (r *replies) one(ctx context.Context, msg *nats.Msg) (*nats.Msg, error) {
+// one asks for a single answer and waits this long for it at most. A timer of
+// its own costs less than another context, and every append needs one.
+func (r *replies) one(ctx context.Context, msg *nats.Msg, within time.Duration) (*nats.Msg, error) {
 	request, err := r.ask(msg, 1)
 	if err != nil {
 		return nil, err
 	}
 	defer request.done()
-	return request.next(ctx)
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	return request.next(ctx, timer.C)
 }
 
 // status is what the server says in place of a message: "404", "503", …; ""

@@ -69,7 +69,7 @@ type Config struct {
 const (
 	defaultAckTimeout = 2 * time.Second
 
-	// appendTimeout bounds an append whose context has no deadline. A leader
+	// appendTimeout bounds an append even when its context doesn't. A leader
 	// election takes a few seconds.
 	appendTimeout = 30 * time.Second
 
@@ -307,15 +307,13 @@ func (s *Store) Nodes(config NodesConfig) *Nodes { return NewNodes(s.js, config)
 // LastPosition is the position of the latest commit, as the leader of the
 // stream knows it; 0 when there is none.
 func (s *Store) LastPosition(ctx context.Context) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
 	var info struct {
 		State struct {
 			LastSeq uint64 `json:"last_seq"`
 		} `json:"state"`
 		Error *apiError `json:"error"`
 	}
-	answer, err := s.gets.one(ctx, &nats.Msg{Subject: "$JS.API.STREAM.INFO." + streamName})
+	answer, err := s.gets.one(ctx, &nats.Msg{Subject: "$JS.API.STREAM.INFO." + streamName}, readTimeout)
 	if err == nil {
 		err = json.Unmarshal(answer.Data, &info)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"roster/domain"
@@ -32,7 +31,7 @@ func TestStore(t *testing.T) {
 
 func suite(t *testing.T, b backend) {
 	f := &faults{}
-	b.config.AckTimeout = 300 * time.Millisecond // for those that get lost
+	b.config.AckTimeout = testTimeout // a slow machine must not look like a lost acknowledgement
 	s := openStore(t, b.config, f.option(b.config))
 	if s.embedded != nil {
 		b.servers = append(b.servers, s.embedded.server)

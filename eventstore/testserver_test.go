@@ -55,7 +55,7 @@ func (s *testServer) connect(options ...nats.Option) (*nats.Conn, jetstream.JetS
 func connectTo(t testing.TB, url string, options ...nats.Option) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
 	conn, err := nats.Connect(url, append([]nats.Option{
-		nats.MaxReconnects(-1), nats.ReconnectWait(10 * time.Millisecond),
+		nats.MaxReconnects(-1), nats.ReconnectWait(10 * time.Millisecond), nats.ErrorHandler(nil),
 	}, options...)...)
 	if err != nil {
 		t.Fatal(err)

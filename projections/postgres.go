@@ -145,16 +145,35 @@ func (db *postgresDB) read(ctx context.Context, f func(querier) error) error {
 }
 
 func (db *postgresDB) write(ctx context.Context, f func(transaction) error) error {
-	return pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error { return db.transact(ctx, tx, f) })
+	return db.pool.AcquireFunc(ctx, func(pooled *pgxpool.Conn) (err error) {
+		conn := pooled.Conn()
+		defer func() {
+			// Also after a panic: a connection must not go back to the pool with a
+			// transaction open. The pool drops those that are closed.
+			if conn.PgConn().TxStatus() != idle {
+				undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+				defer cancel()
+				if _, undone := conn.Exec(undo, "ROLLBACK"); undone != nil {
+					err = errors.Join(err, conn.Close(undo))
+				}
+			}
+		}()
+		t := &postgresTx{conn: conn, channel: db.channel, waiting: &pgx.Batch{}}
+		t.waiting.Queue("BEGIN")
+		if err := f(t); err != nil {
+			return err
+		}
+		t.waiting.Queue("COMMIT")
+		outcome, err := t.flush(ctx)
+		if err == nil && outcome.String() != "COMMIT" {
+			err = errors.New("projections: PostgreSQL rolled the transaction back")
+		}
+		return err
+	})
 }
 
-func (db *postgresDB) transact(ctx context.Context, tx pgx.Tx, f func(transaction) error) error {
-	t := &postgresTx{tx: tx, channel: db.channel}
-	if err := f(t); err != nil {
-		return err
-	}
-	return t.send(ctx)
-}
+// idle is the status of a connection outside of a transaction.
+const idle = 'I'
 
 // snapshot keeps the checkpoints locked while what prepare did is
 // committed and the reading transaction begins.
@@ -358,36 +377,48 @@ type postgresRow struct{ rows pgx.Rows }
 
 func (r postgresRow) scan(dest ...any) error { return r.rows.Scan(dest...) }
 
-// postgresTx is an open transaction. Changes of rows are gathered and sent in
-// one round trip.
+// postgresTx is an open transaction. Statements are gathered and sent in one
+// round trip, its BEGIN and its COMMIT with them.
 type postgresTx struct {
-	tx      pgx.Tx
+	conn    *pgx.Conn
 	channel string
-	waiting pgx.Batch
+	waiting *pgx.Batch
 }
 
 func (t *postgresTx) send(ctx context.Context) error {
-	if t.waiting.Len() == 0 {
-		return nil
-	}
-	err := t.tx.SendBatch(ctx, &t.waiting).Close() // reads every result, and gives the first error
-	t.waiting = pgx.Batch{}
+	_, err := t.flush(ctx)
 	return err
+}
+
+// flush sends what has been gathered and gives the outcome of the last
+// statement.
+func (t *postgresTx) flush(ctx context.Context) (outcome pgconn.CommandTag, err error) {
+	n := t.waiting.Len()
+	if n == 0 {
+		return outcome, nil
+	}
+	results := t.conn.SendBatch(ctx, t.waiting)
+	t.waiting = &pgx.Batch{}
+	for range n {
+		if outcome, err = results.Exec(); err != nil {
+			results.Close() // which gives the same error again
+			return outcome, err
+		}
+	}
+	return outcome, results.Close()
 }
 
 func (t *postgresTx) query(ctx context.Context, sql string, args []any, each func(row) error) error {
 	if err := t.send(ctx); err != nil {
 		return err
 	}
-	return postgresReader{t.tx}.query(ctx, sql, args, each)
+	return postgresReader{t.conn}.query(ctx, sql, args, each)
 }
 
 func (t *postgresTx) exec(ctx context.Context, sql string, args ...any) (int64, error) {
-	if err := t.send(ctx); err != nil {
-		return 0, err
-	}
-	tag, err := t.tx.Exec(ctx, sql, cleaned(args)...)
-	return tag.RowsAffected(), err
+	t.waiting.Queue(sql, cleaned(args)...)
+	outcome, err := t.flush(ctx)
+	return outcome.RowsAffected(), err
 }
 
 func (t *postgresTx) do(_ context.Context, sql string, args ...any) error {
@@ -409,7 +440,7 @@ func (t *postgresTx) add(ctx context.Context, table *tableSQL, rows rowSource) e
 		return err
 	}
 	i := 0
-	_, err := t.tx.CopyFrom(ctx, pgx.Identifier{table.table}, table.columns, pgx.CopyFromFunc(func() ([]any, error) {
+	_, err := t.conn.CopyFrom(ctx, pgx.Identifier{table.table}, table.columns, pgx.CopyFromFunc(func() ([]any, error) {
 		if i == rows.len {
 			return nil, nil
 		}

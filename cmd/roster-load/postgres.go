@@ -10,90 +10,65 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
-	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // cluster is a private PostgreSQL server with its data in a temporary folder,
-// reached by a socket in it. It is as durable as Roster: a commit is answered
-// when it is on disk (fsync and synchronous_commit are on, as by default).
+// reached by a socket in it.
 type cluster struct {
-	folder string
-	dsn    string
-	cmd    *exec.Cmd
-	done   chan struct{}
-	errs   *tail
+	folder, programs, dsn string
+	owner                 *syscall.SysProcAttr
 }
 
-// settings give the database the memory that one of its size would have, and
-// keep its checkpoints from falling into every measurement.
-var pgSettings = []string{
-	"listen_addresses=", "fsync=on", "synchronous_commit=on", "full_page_writes=on",
-	"shared_buffers=512MB", "effective_cache_size=2GB", "max_wal_size=4GB", "max_connections=100",
-}
+// pgSettings make it as durable as Roster: a commit is answered when it is on
+// disk. It has the memory of a database of this size, and so much room for its
+// log that no checkpoint falls into a measurement.
+const pgSettings = " -c listen_addresses= -c fsync=on -c synchronous_commit=on -c full_page_writes=on" +
+	" -c shared_buffers=512MB -c effective_cache_size=2GB -c max_wal_size=4GB -c checkpoint_timeout=30min"
 
-// pgUnready bounds how long a new server may take to answer.
-const pgUnready = time.Minute
-
-func startPostgres(ctx context.Context, parent string) (_ *cluster, err error) {
-	initdb, err := pgProgram("initdb")
-	if err != nil {
-		return nil, err
+func startPostgres(ctx context.Context) (_ *cluster, err error) {
+	c := &cluster{}
+	if path, err := exec.LookPath("pg_ctl"); err == nil {
+		c.programs = filepath.Dir(path)
+	} else if found, _ := filepath.Glob("/usr/lib/postgresql/*/bin"); len(found) > 0 { // Debian's, not on the path
+		c.programs = found[len(found)-1]
+	} else {
+		return nil, errors.New("PostgreSQL isn't installed: install it with .ci/setup, or measure without the baseline by -baseline=false")
 	}
-	server, err := pgProgram("postgres")
-	if err != nil {
-		return nil, err
-	}
-	c := &cluster{done: make(chan struct{}), errs: &tail{}}
-	if c.folder, err = os.MkdirTemp(parent, "roster-load-pg-"); err != nil {
+	if c.folder, err = os.MkdirTemp("", "roster-load-pg-"); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, c.stop())
+			err = errors.Join(err, os.RemoveAll(c.folder))
 		}
 	}()
-	owner, err := pgOwner(c.folder)
-	if err != nil {
+	if err := c.disown(); err != nil {
 		return nil, err
 	}
-	data := filepath.Join(c.folder, "data")
-	setUp := exec.CommandContext(ctx, initdb, "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8")
-	setUp.SysProcAttr, setUp.Dir = owner, c.folder
-	if out, err := setUp.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("initdb: %w: %s", err, out)
-	}
-	args := []string{"-D", data, "-k", c.folder}
-	for _, setting := range pgSettings {
-		args = append(args, "-c", setting)
-	}
-	c.cmd = exec.Command(server, args...)
-	c.cmd.SysProcAttr, c.cmd.Dir, c.cmd.Stderr = owner, c.folder, c.errs
-	if err := c.cmd.Start(); err != nil {
-		c.cmd = nil
+	if err := c.run(ctx, "initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"); err != nil {
 		return nil, err
 	}
-	go func() { _ = c.cmd.Wait(); close(c.done) }()
-
 	c.dsn = "host=" + c.folder + " user=postgres dbname=postgres"
-	ctx, cancel := context.WithTimeout(ctx, pgUnready)
-	defer cancel()
-	for {
-		conn, err := pgx.Connect(ctx, c.dsn)
-		if err == nil {
-			defer func() { _ = conn.Close(ctx) }()
-			_, err = conn.Exec(ctx, pgSchema)
-			return c, err
-		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-c.done:
-			return nil, errors.Join(errors.New("PostgreSQL ended"), c.errs.err())
-		case <-ctx.Done():
-			return nil, errors.Join(err, c.errs.err())
-		}
+	return c, c.run(ctx, "pg_ctl", "-w", "-l", filepath.Join(c.folder, "log"), "-o", "-k "+c.folder+pgSettings, "start")
+}
+
+// run runs one of PostgreSQL's programs on the folder.
+func (c *cluster) run(ctx context.Context, program string, args ...string) error {
+	cmd := exec.CommandContext(ctx, filepath.Join(c.programs, program), append([]string{"-D", filepath.Join(c.folder, "data")}, args...)...)
+	cmd.SysProcAttr, cmd.Dir = c.owner, c.folder
+	// A file and not a pipe: the server inherits it and would keep it open.
+	said, err := os.Create(filepath.Join(c.folder, program+".out"))
+	if err != nil {
+		return err
 	}
+	defer func() { _ = said.Close() }()
+	cmd.Stdout, cmd.Stderr = said, said
+	if err := cmd.Run(); err != nil {
+		text, _ := os.ReadFile(said.Name())
+		log, _ := os.ReadFile(filepath.Join(c.folder, "log"))
+		return fmt.Errorf("PostgreSQL's %s: %w\n%s%s", program, err, text, log)
+	}
+	return nil
 }
 
 // stop ends the server and takes its folder away.
@@ -101,47 +76,29 @@ func (c *cluster) stop() error {
 	if c == nil {
 		return nil
 	}
-	if c.cmd != nil {
-		_ = c.cmd.Process.Signal(syscall.SIGINT) // its fast shutdown
-		<-c.done
-	}
-	return os.RemoveAll(c.folder)
+	return errors.Join(c.run(context.Background(), "pg_ctl", "-w", "-m", "fast", "stop"), os.RemoveAll(c.folder))
 }
 
-// pgProgram finds a program of PostgreSQL, which Debian doesn't put on the path.
-func pgProgram(name string) (string, error) {
-	if path, err := exec.LookPath(name); err == nil {
-		return path, nil
-	}
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
-	if len(found) == 0 {
-		return "", fmt.Errorf("PostgreSQL's %s isn't installed: install it with .ci/setup, or measure without the baseline by -postgres=false", name)
-	}
-	return found[len(found)-1], nil
-}
-
-// pgOwner hands the folder to an unprivileged user when this process is root,
-// whom PostgreSQL refuses.
-func pgOwner(folder string) (*syscall.SysProcAttr, error) {
+// disown hands the folder to the user postgres when this process is root, whom
+// PostgreSQL refuses. Otherwise it is run as who runs this.
+func (c *cluster) disown() error {
+	// A group of its own: what interrupts this program must not end it first.
+	c.owner = &syscall.SysProcAttr{Setpgid: true}
 	if os.Getuid() != 0 {
-		return nil, nil
+		return nil
 	}
 	account, err := user.Lookup("postgres")
 	if err != nil {
-		if account, err = user.Lookup("nobody"); err != nil {
-			return nil, err
-		}
+		return fmt.Errorf("PostgreSQL doesn't run as root, and there is no user postgres to run it as: %w", err)
 	}
 	uid, err := strconv.ParseUint(account.Uid, 10, 32)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	gid, err := strconv.ParseUint(account.Gid, 10, 32)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := os.Chown(folder, int(uid), int(gid)); err != nil {
-		return nil, err
-	}
-	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, nil
+	c.owner.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	return os.Chown(c.folder, int(uid), int(gid))
 }

@@ -2,7 +2,7 @@ package main
 
 import (
 	"bufio"
-	"encoding/base64"
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -61,7 +61,8 @@ func startNATS(t *testing.T) *natsCluster {
 // start runs one node and waits until it listens.
 func (c *natsCluster) start(node int) {
 	c.t.Helper()
-	command := exec.CommandContext(c.t.Context(), c.binary, "-c", c.files[node])
+	// Not the test's own context: that ends before the servers are stopped.
+	command := exec.CommandContext(context.Background(), c.binary, "-c", c.files[node])
 	stderr, err := command.StderrPipe()
 	if err != nil {
 		c.t.Fatal(err)
@@ -108,12 +109,8 @@ func freePorts(t *testing.T, n int) (ports []int) {
 // startPair runs two nodes of Roster on one NATS cluster and one PostgreSQL.
 func startPair(t *testing.T, cluster *natsCluster, flags ...string) (*server, *server) {
 	t.Helper()
-	key := filepath.Join(t.TempDir(), "master.key")
-	if err := os.WriteFile(key, []byte(base64.StdEncoding.EncodeToString(make([]byte, 32))), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	flags = append([]string{
-		"--nats-url=" + cluster.url, "--nats-replicas=3", "--master-key-file=" + key,
+		"--nats-url=" + cluster.url, "--nats-replicas=3", "--master-key-file=" + goodKey(t),
 		"--database-url=" + postgrestest.Start(t), "--catalog=distribu",
 	}, flags...)
 	return startServer(t, flags...), startServer(t, flags...)

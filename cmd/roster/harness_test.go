@@ -21,6 +21,7 @@ import (
 const (
 	operatorToken = "an-operator-token-that-only-tests-use"
 	passphrase    = "correct horse battery"
+	masterKey     = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="
 )
 
 // server is a whole Roster in this process, reached over HTTP as anyone would.
