@@ -58,7 +58,7 @@ type verdictContext struct {
 	Site     domain.SiteID  `json:"site,omitempty"`
 	Event    domain.EventID `json:"event,omitempty" doc:"The event that gave it."`
 	Position uint64         `json:"position,omitempty" doc:"Of that event."`
-	At       *time.Time     `json:"at,omitempty"`
+	At       string         `json:"at,omitempty" format:"date-time" doc:"When it did."`
 }
 
 func (s *Server) accessOperations() {
@@ -152,7 +152,7 @@ func (s *Server) decide(x *exchange, r *http.Request) (verdict, error) {
 		Event: decision.Given.Event, Position: decision.Given.Position,
 	}}
 	if !decision.Given.At.IsZero() {
-		out.Context.At = &decision.Given.At
+		out.Context.At = decision.Given.At.Format(time.RFC3339Nano)
 	}
 	return out, nil
 }

@@ -68,7 +68,7 @@ func (c credential) scope() string {
 func (s *Server) caller(ctx context.Context, x *exchange, r *http.Request, who access, presented credential) (commands.Caller, error) {
 	var caller commands.Caller
 	// A node that is cut off from the others doesn't know what was revoked.
-	if err := s.commands.Serving(); err != nil {
+	if err := s.commands.AwaitServing(ctx); err != nil {
 		return caller, err
 	}
 	if who != anyone && (presented.token != "" || presented.malformed) {

@@ -26,7 +26,6 @@ type exchange struct {
 	failure error  // what went wrong inside, for the log alone
 
 	caller commands.Caller // set by gate
-	scope  credential      // what the caller presented; set by gate
 
 	// held, when set, keeps the answer back; see onlyOnce.
 	held *bytes.Buffer

@@ -77,7 +77,7 @@ func (s *Server) readiness(ctx context.Context) readiness {
 	out := readiness{Reasons: []string{}}
 	not := func(format string, args ...any) { out.Reasons = append(out.Reasons, fmt.Sprintf(format, args...)) }
 
-	if s.commands.Serving() != nil {
+	if !s.commands.Serving() {
 		not("this node has lost touch with the others, so it can't know what was revoked")
 	}
 	last, err := s.config.Store.LastPosition(ctx)

@@ -45,6 +45,13 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 	invite(email, "k3", owner.auth()).is(201)
 
+	// Also when the request itself has shut the caller out.
+	gone := w.signUp()
+	for range 2 {
+		w.call("DELETE", "/v1/teams/"+gone.team, nil, gone.auth(), header("Idempotency-Key", "once")).is(204)
+	}
+	w.call("DELETE", "/v1/teams/"+gone.team, nil, gone.auth(), header("Idempotency-Key", "twice")).is(404)
+
 	// What is about the try and not about the request may be tried again.
 	invite(email, "k4", bearer("nonsense")).is(401)
 	invite(email, "k4", bearer("nonsense")).is(401)

@@ -61,6 +61,10 @@ const (
 	mailPolicy = "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
 )
 
+// openLinksOutside makes the links of a message leave its frame, in which
+// nothing may be shown.
+const openLinksOutside = `<!doctype html><base target="_blank">`
+
 func (s *Server) mailboxRoutes() {
 	s.router.Get("/dev/mailbox", s.mailboxList)
 	s.router.Get("/dev/mailbox.json", s.mailboxJSON)
@@ -114,7 +118,7 @@ func (s *Server) mailboxHTML(w http.ResponseWriter, r *http.Request) {
 	if mail, ok := s.mail(w, r); ok {
 		w.Header().Set("Content-Security-Policy", mailPolicy)
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = w.Write([]byte(mail.HTML))
+		_, _ = w.Write([]byte(openLinksOutside + mail.HTML))
 	}
 }
 

@@ -198,7 +198,7 @@ func (s *Server) refuseForeign(next http.Handler) http.Handler {
 }
 
 // limitBody refuses a body that announces itself as too large before reading
-// it, and cuts off one that doesn't.
+// it, cuts off one that doesn't, and waits for neither for ever.
 func limitBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength > maxBody {
@@ -207,6 +207,11 @@ func limitBody(next http.Handler) http.Handler {
 		}
 		if r.ContentLength < 0 {
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		}
+		if r.ContentLength != 0 {
+			// Not every connection has deadlines; where there are none, as in a
+			// test without a connection, none is needed.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(requestTimeout))
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -163,7 +163,9 @@ func (x *exchange) refuse(err error) *Problem {
 
 // gate is what happens before the body is even read: who is it, could the
 // path name anything, are they in the team, is what they want to read fresh
-// enough. Then the operation runs, under its idempotency key if it has one.
+// enough. A write with an idempotency key is looked up as soon as it is known
+// whose it is, so that a repetition gets its answer again even if the request
+// itself has changed what the caller may see.
 func (s *Server) gate(o *operation) func(huma.Context, func(huma.Context)) {
 	team := slices.ContainsFunc(o.parameters, func(p parameter) bool { return p.name == "team" })
 	return func(hctx huma.Context, next func(huma.Context)) {
@@ -175,24 +177,36 @@ func (s *Server) gate(o *operation) func(huma.Context, func(huma.Context)) {
 			ctx = bounded
 		}
 		x := exchangeOf(ctx)
-		err := s.admit(ctx, x, hctx, r, o, team)
-		if err == nil {
-			err = s.run(ctx, x, hctx, r, o, next)
+		run := func(ctx context.Context) {
+			if err := s.admit(ctx, x, hctx, r, o, team); err != nil {
+				writeProblem(w, r, x.refuse(err))
+				return
+			}
+			next(huma.WithContext(hctx, ctx))
+		}
+		presented := s.credential(r)
+		var err error
+		if x.caller, err = s.caller(ctx, x, r, o.access, presented); err == nil {
+			var key string
+			if o.write() {
+				key, err = idempotencyKey(r)
+			}
+			switch {
+			case err != nil:
+			case key != "":
+				err = s.onlyOnce(ctx, x, r, presented.scope(), key, run)
+			default:
+				run(ctx)
+			}
 		}
 		if err != nil {
-			p := x.refuse(err)
-			writeProblem(w, r, p)
+			writeProblem(w, r, x.refuse(err))
 		}
 	}
 }
 
-func (s *Server) admit(ctx context.Context, x *exchange, hctx huma.Context, r *http.Request, o *operation, team bool) error {
-	presented := s.credential(r)
-	caller, err := s.caller(ctx, x, r, o.access, presented)
-	if err != nil {
-		return err
-	}
-	x.scope = presented
+// admit refuses what the path or the headers of a request rule out.
+func (s *Server) admit(ctx context.Context, x *exchange, hctx huma.Context, r *http.Request, o *operation, team bool) (err error) {
 	for _, p := range o.parameters {
 		if !p.wellFormed(hctx.Param(p.name)) {
 			return notFound()
@@ -201,16 +215,15 @@ func (s *Server) admit(ctx context.Context, x *exchange, hctx huma.Context, r *h
 	var in domain.TeamID
 	if team {
 		in = domain.TeamID(hctx.Param("team"))
-		if _, err := s.commands.ViewTeam(ctx, caller, in, anyMember); err != nil {
+		if _, err := s.commands.ViewTeam(ctx, x.caller, in, anyMember); err != nil {
 			return err
 		}
 	}
 	if o.write() {
-		if caller.IfMatch, err = parseIfMatch(r); err != nil {
+		if x.caller.IfMatch, err = parseIfMatch(r); err != nil {
 			return err
 		}
 	}
-	x.caller = caller
 	switch o.reads {
 	case readsState:
 		return s.freshState(ctx, r)
@@ -222,20 +235,6 @@ func (s *Server) admit(ctx context.Context, x *exchange, hctx huma.Context, r *h
 
 // anyMember asks for nothing more than being in the team.
 func anyMember(*domain.Team, time.Time) error { return nil }
-
-func (s *Server) run(ctx context.Context, x *exchange, hctx huma.Context, r *http.Request, o *operation, next func(huma.Context)) error {
-	if o.write() {
-		key, err := idempotencyKey(r)
-		if err != nil {
-			return err
-		}
-		if key != "" {
-			return s.onlyOnce(ctx, x, r, x.scope.scope(), key, func(ctx context.Context) { next(huma.WithContext(hctx, ctx)) })
-		}
-	}
-	next(huma.WithContext(hctx, ctx))
-	return nil
-}
 
 // may refuses unless the caller may do an action of Roster's in the team. The
 // operator may look at everything.

@@ -110,7 +110,7 @@ func (h *hot[S]) view(ctx context.Context, id string, look func(state S, version
 	e.mu.RUnlock()
 
 	e.turn.Lock()
-	err := h.refresh(ctx, id, e, h.store.Load)
+	_, err := h.refresh(ctx, id, e, h.store.Load)
 	e.turn.Unlock()
 	if err != nil {
 		return err
@@ -132,39 +132,38 @@ func (h *hot[S]) ask(ctx context.Context, id string, look func(state S, version,
 	}
 	e := h.entry(id)
 	e.turn.Lock()
-	before := e.version
-	err := h.refresh(ctx, id, e, h.store.CatchUp)
-	moved := e.version != before
+	news, err := h.refresh(ctx, id, e, h.store.CatchUp)
 	e.turn.Unlock()
-	if err == nil && moved {
+	if err == nil && len(news) > 0 {
 		err = h.view(ctx, id, once)
 	}
 	return cmp.Or(err, refusal)
 }
 
-// refresh folds what has been added since the aggregate was last looked at.
-// The caller holds the turn.
+// refresh folds what has been added since the aggregate was last looked at,
+// and gives it. The caller holds the turn.
 func (h *hot[S]) refresh(
 	ctx context.Context, id string, e *entry[S],
 	load func(context.Context, eventstore.Stream, uint64) ([]eventstore.Commit, error),
-) error {
-	commits, err := load(ctx, h.stream(id), e.version)
-	if err != nil {
-		h.entries.Invalidate(id)
-		return unavailable(err)
+) ([]eventstore.Commit, error) {
+	if e.version == 0 {
+		load = h.store.Load // all of it, for which CatchUp would ask one by one
 	}
+	commits, err := load(ctx, h.stream(id), e.version)
 	e.mu.Lock()
 	for i := range commits {
 		e.fold(&commits[i])
 	}
-	version := e.version
 	e.mu.Unlock()
-	if version == 0 {
-		// There is no such aggregate: guesses at ids must not push out the
-		// aggregates that are in use.
+	if e.version == 0 {
+		// There is no such aggregate, or it isn't known whether there is:
+		// guesses at ids must not push out the aggregates that are in use.
 		h.entries.Invalidate(id)
 	}
-	return nil
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return commits, nil
 }
 
 // fold applies one commit. The caller holds the write lock.
@@ -206,17 +205,18 @@ func do[S folder](
 	e := h.entry(id)
 	e.turn.Lock()
 	defer e.turn.Unlock()
+	if err := ctx.Err(); err != nil { // the turn came too late
+		return outcome{}, unavailable(err)
+	}
 
+	stream := h.stream(id)
 	if e.version == 0 || e.version < e.seen.Load() {
-		if err := h.refresh(ctx, id, e, h.store.Load); err != nil {
+		if _, err := h.refresh(ctx, id, e, h.store.Load); err != nil {
 			return outcome{}, err
 		}
 	}
-	if earlier, err := s.earlier(ctx, h.stream(id)); earlier != nil || err != nil {
-		if err != nil {
-			return outcome{}, err
-		}
-		return outcome{Done: Done{earlier.Position, earlier.Version}, commit: earlier, now: earlier.At}, nil
+	if earlier, err := s.earlier(ctx, stream); earlier != nil || err != nil {
+		return s.again(ctx, earlier, err)
 	}
 
 	for range maxAttempts {
@@ -228,17 +228,24 @@ func do[S folder](
 			err = ErrVersionConflict
 		}
 		if err != nil || len(decided.events) == 0 {
-			before := e.version
-			if err := h.refresh(ctx, id, e, h.store.CatchUp); err != nil {
-				return outcome{}, err
+			news, failed := h.refresh(ctx, id, e, h.store.CatchUp)
+			if failed != nil {
+				return outcome{}, failed
 			}
-			if e.version != before {
+			if ours := oursAmong(ctx, stream, news); ours != nil {
+				return s.again(ctx, ours, nil)
+			}
+			if len(news) > 0 {
 				continue
+			}
+			if err == nil && h.kind == eventstore.KindTeam {
+				// That it is so already is an acknowledgement as well.
+				err = s.barrier(ctx, marks{eventsMark: e.position})
 			}
 			return outcome{Done: Done{e.position, e.version}, now: now}, err
 		}
 
-		commit, err := s.commit(ctx, by, h.stream(id), e.version, e.hash, now, decided.events)
+		commit, err := s.commit(ctx, by, stream, e.version, e.hash, now, decided.events)
 		if err != nil {
 			return outcome{}, err
 		}
@@ -249,20 +256,38 @@ func do[S folder](
 			e.mu.Lock()
 			e.fold(commit)
 			e.mu.Unlock()
+			// Should e have been dropped meanwhile, the one in its place has to
+			// learn of this before the caller does.
+			h.observe(id, commit.Version)
 			return outcome{Done: Done{commit.Position, commit.Version}, commit: commit, now: now},
 				s.settle(ctx, commit)
 		case errors.Is(err, eventstore.ErrConflict):
-			if err := h.refresh(ctx, id, e, h.store.CatchUp); err != nil {
+			news, err := h.refresh(ctx, id, e, h.store.CatchUp)
+			if err != nil {
 				return outcome{}, err
 			}
-		default:
-			// Whether it is stored may be unknown: what is in memory can't be
-			// trusted any more.
+			if ours := oursAmong(ctx, stream, news); ours != nil {
+				return s.again(ctx, ours, nil)
+			}
+		case errors.Is(err, eventstore.ErrUnsettled):
+			// What is in memory can't be trusted any more.
 			h.entries.Invalidate(id)
+			return outcome{}, unavailable(err)
+		default:
 			return outcome{}, unavailable(err)
 		}
 	}
 	return outcome{}, unavailable(fmt.Errorf("commands: lost %d times against other writers", maxAttempts))
+}
+
+// again is the outcome of a command that an earlier try of the same attempt
+// has carried out.
+func (s *Service) again(ctx context.Context, earlier *eventstore.Commit, err error) (outcome, error) {
+	if err != nil {
+		return outcome{}, err
+	}
+	return outcome{Done: Done{earlier.Position, earlier.Version}, commit: earlier, now: earlier.At},
+		s.settle(ctx, earlier)
 }
 
 // later gives the time of a commit: the clock, but never before the commit

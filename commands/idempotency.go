@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -28,14 +29,24 @@ type Attempt struct {
 	secret     []byte // known only to who has the client's key
 	label      string
 	recovering bool
+	written    map[eventstore.Stream]*written // what earlier tries may have appended
+}
+
+// written is what one stream holds, as far as it was looked at.
+type written struct {
+	version uint64
+	commits map[domain.EventID]*eventstore.Commit
 }
 
 // attemptRecord is an attempt as the bucket holds it. The answer is sealed
-// under the client's key, since it may hold a credential.
+// under the client's key, since it may hold a credential; the fingerprint is
+// keyed, since the request that it stands for may hold a password, which could
+// be guessed by a plain hash.
 type attemptRecord struct {
 	Fingerprint string    `json:"fingerprint"`
-	Started     time.Time `json:"started"`
-	Node        string    `json:"node"` // which runs it
+	Started     time.Time `json:"started"` // the first try
+	Claimed     time.Time `json:"claimed"` // the present one
+	Node        string    `json:"node"`    // which runs it
 	Answer      string    `json:"answer,omitempty"`
 }
 
@@ -90,8 +101,13 @@ func part(ctx context.Context, index int) context.Context {
 	return context.WithValue(ctx, attemptKey{}, &one)
 }
 
+// derive gives what is the same for every try of this attempt and different
+// for the next attempt, so that a key that is used again after its life makes
+// no old credential valid again.
 func (a *Attempt) derive(purpose, label string) [32]byte {
-	return a.service.vault.MAC("idempotency "+purpose, a.secret, []byte(a.label+label))
+	var started [8]byte
+	binary.BigEndian.PutUint64(started[:], uint64(a.started.UnixMicro()))
+	return a.service.vault.MAC("idempotency "+purpose, a.secret, started[:], []byte(a.label+label))
 }
 
 // Begin starts the attempt that an idempotency key stands for. scope tells
@@ -102,9 +118,12 @@ func (a *Attempt) derive(purpose, label string) [32]byte {
 func (s *Service) Begin(ctx context.Context, scope, key string, fingerprint [32]byte) (context.Context, *Attempt, *Answer, error) {
 	secret := s.vault.MAC("idempotency key", []byte(scope), []byte(key))
 	name := sha256.Sum256(secret[:])
+	keyed := s.vault.MAC("idempotency fingerprint", secret[:], fingerprint[:])
+	now := s.Now()
 	attempt := &Attempt{
 		service: s, key: hex.EncodeToString(name[:]), secret: secret[:],
-		record: attemptRecord{Fingerprint: hex.EncodeToString(fingerprint[:]), Started: s.Now(), Node: s.instance},
+		record:  attemptRecord{Fingerprint: hex.EncodeToString(keyed[:]), Started: now, Claimed: now, Node: s.instance},
+		written: map[eventstore.Stream]*written{},
 	}
 	for {
 		answer, err := attempt.claim(ctx)
@@ -140,7 +159,7 @@ func (a *Attempt) claim(ctx context.Context) (*Answer, error) {
 		return nil, ErrKeyReused
 	case record.Answer != "":
 		return a.unseal(record.Answer)
-	case a.service.mayLive(record.Node) && a.service.Now().Sub(record.Started) < attemptLease:
+	case a.service.mayLive(record.Node) && a.record.Claimed.Sub(record.Claimed) < attemptLease:
 		return nil, ErrInFlight
 	}
 	// Whoever worked on it is gone. Its ids are derived from the time at which
@@ -205,8 +224,12 @@ func (a *Attempt) Release(ctx context.Context) error {
 	})
 }
 
-// Abandon forgets the attempt: it was refused for a reason that may pass.
+// Abandon forgets the attempt: it was refused for a reason that may pass. One
+// whose earlier try may have done something is only given up.
 func (a *Attempt) Abandon(ctx context.Context) error {
+	if a.recovering {
+		return a.Release(ctx)
+	}
 	if _, err := a.service.answers.Delete(ctx, a.key, a.revision); err != nil {
 		return unavailable(err)
 	}
@@ -216,19 +239,50 @@ func (a *Attempt) Abandon(ctx context.Context) error {
 // earlier finds what a previous try of the same attempt appended to a stream;
 // nil when there was no such try, or it didn't get so far.
 func (s *Service) earlier(ctx context.Context, stream eventstore.Stream) (*eventstore.Commit, error) {
-	attempt := attemptOf(ctx)
-	if attempt == nil || !attempt.recovering {
+	if attempt := attemptOf(ctx); attempt == nil || !attempt.recovering {
 		return nil, nil
 	}
-	wanted := newEventID(ctx, stream, 0)
-	commits, err := s.store.Load(ctx, stream, 0)
+	return s.ours(ctx, stream)
+}
+
+// ours finds what any try of this attempt has appended to a stream: a try that
+// was taken for dead may still get through.
+func (s *Service) ours(ctx context.Context, stream eventstore.Stream) (*eventstore.Commit, error) {
+	attempt := attemptOf(ctx)
+	if attempt == nil {
+		return nil, nil
+	}
+	// Several commands of one attempt read a long history only once.
+	w := attempt.written[stream]
+	if w == nil {
+		w = &written{commits: map[domain.EventID]*eventstore.Commit{}}
+		attempt.written[stream] = w
+	}
+	commits, err := s.store.Load(ctx, stream, w.version)
 	if err != nil {
 		return nil, unavailable(err)
 	}
 	for i := range commits {
+		w.version, w.commits[commits[i].ID()] = commits[i].Version, &commits[i]
+	}
+	return w.commits[newEventID(ctx, stream, 0)], nil
+}
+
+// oursAmong is ours for commits that are at hand.
+func oursAmong(ctx context.Context, stream eventstore.Stream, commits []eventstore.Commit) *eventstore.Commit {
+	if attemptOf(ctx) == nil || len(commits) == 0 {
+		return nil
+	}
+	wanted := newEventID(ctx, stream, 0)
+	for i := range commits {
 		if commits[i].ID() == wanted {
-			return &commits[i], nil
+			return &commits[i]
 		}
 	}
-	return nil, nil
+	return nil
+}
+
+// withoutAttempt is for what finds out by itself whether it was done already.
+func withoutAttempt(ctx context.Context) context.Context {
+	return context.WithValue(ctx, attemptKey{}, (*Attempt)(nil))
 }

@@ -48,6 +48,12 @@ func (s *Service) Follow(ctx context.Context, ready func()) error {
 	if err != nil {
 		return unavailable(err)
 	}
+	// What was loaded before may lack what came between then and the end.
+	if err := s.catalogs.load(ctx, s.store); err != nil {
+		return err
+	}
+	s.teams.forget()
+	s.users.forget()
 	s.tail.advance(end)
 	ready()
 	return s.store.FollowRaw(ctx, end, func(ctx context.Context, commits []eventstore.Message) error {

@@ -93,14 +93,28 @@ func New(ctx context.Context, config Config) (*Service, error) {
 // Now is the time by which commands are decided.
 func (s *Service) Now() time.Time { return s.clock() }
 
-// Serving tells why this node must not answer requests, or nil: a node that
-// has lost touch with the others can't know what was revoked.
-func (s *Service) Serving() error {
-	if !s.nodes.Serving() {
-		return ErrUnavailable
+// servingWait is how long a request waits for a node that is out of touch with
+// the others to be in touch again: about as long as NATS takes to elect a new
+// leader.
+const servingWait = 5 * time.Second
+
+// AwaitServing returns once this node may answer requests, at once nearly
+// always, or with ErrUnavailable: a node that has lost touch with the others
+// can't know what was revoked.
+func (s *Service) AwaitServing(ctx context.Context) error {
+	if s.nodes.Serving() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, servingWait)
+	defer cancel()
+	if err := s.nodes.AwaitServing(ctx); err != nil {
+		return unavailable(err)
 	}
 	return nil
 }
+
+// Serving tells whether this node may answer requests now.
+func (s *Service) Serving() bool { return s.nodes.Serving() }
 
 // SealOpaque seals what a client is to hand back unread, such as a page token.
 func (s *Service) SealOpaque(purpose string, plaintext []byte, boundTo string) []byte {

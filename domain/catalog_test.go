@@ -147,6 +147,8 @@ func TestNewCatalogReportsWhatIsWrong(t *testing.T) {
 		"no owner":               {func(s *domain.CatalogSpec) { s.Roles[1].Owner = false }, "roles"},
 		"two owners":             {func(s *domain.CatalogSpec) { s.Roles[2].Owner = true }, "roles[2].owner rules.previous_owner_role"},
 		"plan twice":             {func(s *domain.CatalogSpec) { s.Plans[1].Key = "one" }, "plans[1].key"},
+		"no seat for the owner":  {func(s *domain.CatalogSpec) { none := 0; s.Plans[0].Seats = &none; s.Rules.OwnerTakesSeat = true }, "plans[0].seats"},
+		"a link that is none":    {func(s *domain.CatalogSpec) { s.Rules.UpgradeURL = "javascript:alert(1)" }, "rules.upgrade_url"},
 		"negative seats":         {func(s *domain.CatalogSpec) { s.Plans[0].Seats = &minus }, "plans[0].seats"},
 		"millions of seats":      {func(s *domain.CatalogSpec) { s.Plans[0].Seats = &millions }, "plans[0].seats"},
 		"no lifetimes":           {func(s *domain.CatalogSpec) { s.Rules.InvitationLifetime, s.Rules.TransferLifetime = 0, 366*day }, "rules.invitation_lifetime rules.transfer_lifetime"},

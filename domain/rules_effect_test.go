@@ -85,6 +85,21 @@ func TestRule9EveryChangeTellsBeforeAndAfter(t *testing.T) {
 	})
 }
 
+func TestOwnershipIsTheOwnersToGiveWhateverTheOverrides(t *testing.T) {
+	base := given(created("default"), joined("ada", "admin"), joined("bob", "member"), overridden("ada", "ownership:transfer", ""))
+	check(t, []scenario{
+		{"an override doesn't make it somebody else's", base, now, requestTransfer(as("ada"), "bob"), nil, domain.ErrNotPermitted},
+		{"nor for oneself", base, now, requestTransfer(as("ada"), "ada"), nil, domain.ErrNotPermitted},
+		{"though with it one may stop a transfer", given(base, requested("bob")), now, cancelTransfer(as("ada")), evs{
+			domain.OwnershipTransferCancelled{Transfer: "trf-1"},
+		}, nil},
+		{"another owner's override goes with the ownership", given(base, evs{
+			domain.OwnershipTransferred{From: owner, To: "ada", FromRole: "admin", ToRole: "admin"},
+			domain.OwnershipTransferred{From: "ada", To: owner, FromRole: "admin", ToRole: "admin"},
+		}), now, requestTransfer(as("ada"), "bob"), nil, domain.ErrNotPermitted},
+	})
+}
+
 func TestWhatChangesNothingIsNoEvent(t *testing.T) {
 	base := given(created("default"), plan("team"), site("north"),
 		joined("bob", "member", grants("north", "member")...), overridden("bob", "settings:read", ""), requested("bob"))

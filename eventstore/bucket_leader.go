@@ -124,14 +124,30 @@ func lastPosition(ctx context.Context, js jetstream.JetStream, stream string) (u
 // ask puts a question to the JetStream interface until it is answered by
 // something else than errNoLeader, or until ctx ends.
 func ask(ctx context.Context, js jetstream.JetStream, subject string, question []byte, read func([]byte) error) error {
+	return persist(ctx, func(ctx context.Context) error {
+		answer, err := js.Conn().RequestWithContext(ctx, subject, question)
+		if err != nil {
+			return err
+		}
+		return read(answer.Data)
+	})
+}
+
+// persist repeats an attempt while a cluster chooses a leader, or just
+// begins, which may leave a question without any answer.
+func persist(ctx context.Context, attempt func(context.Context) error) error {
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, leaderPatience)
 		defer cancel()
 	}
 	for {
-		err := askOnce(ctx, js.Conn(), subject, question, read)
-		passing := errors.Is(err, errNoLeader) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded)
+		try, cancel := context.WithTimeout(ctx, leaderAttempt)
+		err := attempt(try)
+		cancel()
+		var refused *jetstream.APIError
+		passing := errors.Is(err, errNoLeader) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) ||
+			errors.As(err, &refused) && refused.Code == unavailable
 		if !passing {
 			return err
 		}
@@ -141,16 +157,6 @@ func ask(ctx context.Context, js jetstream.JetStream, subject string, question [
 		case <-time.After(leaderPause):
 		}
 	}
-}
-
-func askOnce(ctx context.Context, conn *nats.Conn, subject string, question []byte, read func([]byte) error) error {
-	ctx, cancel := context.WithTimeout(ctx, leaderAttempt)
-	defer cancel()
-	answer, err := conn.RequestWithContext(ctx, subject, question)
-	if err != nil {
-		return err
-	}
-	return read(answer.Data)
 }
 
 // store publishes a message that a stream must take, and gives its sequence.
@@ -185,17 +191,23 @@ func expect(message *nats.Msg, sequence uint64) {
 // in nothing that matters; otherwise it is changed where change is allowed
 // and refused where not.
 func ensure(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig, change bool) error {
-	stream, err := js.Stream(ctx, want.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		stream, err = js.CreateStream(ctx, want)
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			stream, err = js.Stream(ctx, want.Name) // another process was first
+	var have jetstream.StreamConfig
+	err := persist(ctx, func(ctx context.Context) error {
+		stream, err := js.Stream(ctx, want.Name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			stream, err = js.CreateStream(ctx, want)
+			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+				stream, err = js.Stream(ctx, want.Name) // another process was first
+			}
 		}
-	}
+		if err == nil {
+			have = stream.CachedInfo().Config
+		}
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("eventstore: making sure of the stream %s with %d replicas: %w", want.Name, want.Replicas, err)
 	}
-	have := stream.CachedInfo().Config
 	wrong := differences(want, have)
 	switch {
 	case len(wrong) == 0:

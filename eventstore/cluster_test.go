@@ -82,7 +82,7 @@ func testElections(t *testing.T, c *cluster) {
 	}()
 	for range elections {
 		for range between {
-			<-acknowledged
+			await(t, acknowledged)
 		}
 		before := leader(t, operator)
 		answer, err := operator.RequestWithContext(testContext(t), "$JS.API.STREAM.LEADER.STEPDOWN.EVENTS", nil)
@@ -97,7 +97,7 @@ func testElections(t *testing.T, c *cluster) {
 		}
 	}
 	for range between {
-		<-acknowledged
+		await(t, acknowledged)
 	}
 	stop()
 	group.Wait()
@@ -109,7 +109,7 @@ func testElections(t *testing.T, c *cluster) {
 	// One more for the follower, who may have all of them already.
 	total <- end + 1
 	extend(t, s, newStream(), nil, 1)
-	if err := <-followers; err != errEnough {
+	if err := await(t, followers); err != errEnough {
 		t.Fatal(err)
 	}
 	for i := range followed {

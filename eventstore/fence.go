@@ -196,6 +196,26 @@ func (n *Nodes) Serving() bool {
 	return now.Before(*until) && now.Round(0).Before(until.Round(0))
 }
 
+// AwaitServing returns once requests may be answered, or with ErrNotServing
+// when ctx ends before. While a NATS server is replaced, a lease may run out
+// for a moment.
+func (n *Nodes) AwaitServing(ctx context.Context) error {
+	for !n.Serving() {
+		n.mu.Lock()
+		changed := n.changed
+		n.mu.Unlock()
+		if n.Serving() { // just before changed was taken
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ErrNotServing
+		}
+	}
+	return nil
+}
+
 // Peers is how many other nodes may be answering requests.
 func (n *Nodes) Peers() int {
 	if n == nil {

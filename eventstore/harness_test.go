@@ -29,6 +29,17 @@ func testContext(t testing.TB) context.Context {
 	return ctx
 }
 
+// await gives what comes out of the channel, or nothing once it is closed.
+func await[T any](t testing.TB, c <-chan T) (value T) {
+	t.Helper()
+	select {
+	case value = <-c:
+	case <-testContext(t).Done():
+		t.Fatal("waited in vain")
+	}
+	return value
+}
+
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 // backend is where the conformance suite runs.
@@ -207,23 +218,17 @@ func (f *faults) loseMessage(text string) {
 	f.onWrite = func(chunk []byte) bool { return bytes.Contains(chunk, []byte(text)) }
 }
 
-func (f *faults) strikes(fault *func([]byte) bool, chunk []byte) bool {
+// strikes tells whether the fault happens to this chunk, and whether it takes
+// the connection with it.
+func (f *faults) strikes(fault *func([]byte) bool, chunk []byte) (lost, closes bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if *fault == nil || !(*fault)(chunk) {
-		return false
+		return false, false
 	}
-	*fault = nil
-	return true
-}
-
-// keeps tells whether the connection survives the fault that just happened.
-func (f *faults) keeps() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	keep := f.keep
-	f.keep = false
-	return keep
+	closes = !f.keep
+	*fault, f.keep = nil, false
+	return true, closes
 }
 
 // struck tells whether every fault has happened.
@@ -267,19 +272,21 @@ type faultyConn struct {
 }
 
 func (c *faultyConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if n == 0 || !c.faults.strikes(&c.faults.onRead, p[:n]) {
-		return n, err
+	for {
+		n, err := c.Conn.Read(p)
+		lost, closes := c.faults.strikes(&c.faults.onRead, p[:n])
+		switch {
+		case !lost:
+			return n, err
+		case closes:
+			c.Conn.Close()
+			return 0, io.ErrUnexpectedEOF
+		}
 	}
-	if c.faults.keeps() {
-		return c.Conn.Read(p)
-	}
-	c.Conn.Close()
-	return 0, io.ErrUnexpectedEOF
 }
 
 func (c *faultyConn) Write(p []byte) (int, error) {
-	if c.faults.strikes(&c.faults.onWrite, p) {
+	if lost, _ := c.faults.strikes(&c.faults.onWrite, p); lost {
 		c.Conn.Close()
 		return 0, io.ErrClosedPipe
 	}
@@ -328,7 +335,7 @@ func extendFast(t testing.TB, s *Store, stream Stream, last *Commit, n int) *Com
 	// An append may have been settled by the reading connection while the
 	// writing one was still coming back.
 	if connected := s.write.StatusChanged(nats.CONNECTED); !s.write.IsConnected() {
-		<-connected
+		await(t, connected)
 	}
 	var asked []*asked
 	settle := func(down int) {

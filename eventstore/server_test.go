@@ -69,9 +69,9 @@ func TestFollowEndsWithTheStore(t *testing.T) {
 			return nil
 		})
 	}()
-	<-ready
+	await(t, ready)
 	closeStore(t, s)
-	if err := <-done; !errors.Is(err, ErrClosed) {
+	if err := await(t, done); !errors.Is(err, ErrClosed) {
 		t.Errorf("%v", err)
 	}
 }

@@ -151,7 +151,7 @@ func testMuteAck(t *testing.T, s *Store, f *faults) {
 	lost := f.muteAck()
 	stream := newStream()
 	last := extend(t, s, stream, nil, 1)
-	<-lost
+	await(t, lost)
 	lost = f.muteAck()
 	batch := claim(newClaim())
 	if err := s.Append(testContext(t), batch...); err != nil {
@@ -160,7 +160,7 @@ func testMuteAck(t *testing.T, s *Store, f *faults) {
 	if batch[1].Position != last.Position+2 || count(t, s, stream) != 1 || count(t, s, batch[1].Stream) != 1 {
 		t.Errorf("positions %d, %d", last.Position, batch[1].Position)
 	}
-	<-lost
+	await(t, lost)
 
 	// Nothing is sent when the time has run out before.
 	ctx, cancel := context.WithCancel(testContext(t))

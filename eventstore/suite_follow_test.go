@@ -79,13 +79,13 @@ func testFollow(t *testing.T, s *Store) {
 			return nil
 		})
 	}()
-	<-ready
+	await(t, ready)
 	last = extend(t, s, stream, &Commit{Version: last.Version, Hash: last.Hash}, 1)
-	if diff := cmp.Diff(*last, <-got); diff != "" {
+	if diff := cmp.Diff(*last, await(t, got)); diff != "" {
 		t.Error(diff)
 	}
 	cancel()
-	if err := <-done; !errors.Is(err, context.Canceled) {
+	if err := await(t, done); !errors.Is(err, context.Canceled) {
 		t.Errorf("ended with %v", err)
 	}
 	if err := s.Follow(ctx, end+100, nil); !errors.Is(err, ErrMissing) {
@@ -159,7 +159,7 @@ func testFollowSurvives(t *testing.T, s *Store, b backend) {
 		last = extend(t, s, stream, last, each/2)
 	}
 	for range 2 {
-		if err := <-errs; err != errEnough {
+		if err := await(t, errs); err != errEnough {
 			t.Error(err)
 		}
 	}

@@ -233,14 +233,18 @@ func (r *run) apply(ctx context.Context, commits []eventstore.Commit, blame bool
 	if len(moving) == 0 {
 		return nil
 	}
+	changed := make([]writes, len(moving))
+	for i, f := range moving {
+		changed[i] = takeAll(f.fold)
+	}
 	err = r.p.db.write(ctx, func(t transaction) error {
 		// The checkpoints come first: whoever else is about to move them
 		// waits here, before either holds a lock on a row or a table.
 		if err := moveCheckpoints(ctx, t, moving, last); err != nil {
 			return err
 		}
-		for _, f := range moving {
-			err := flush(ctx, t, f.fold)
+		for i, f := range moving {
+			err := changed[i](ctx, t)
 			if err == nil && blame {
 				err = t.send(ctx)
 			}
@@ -260,15 +264,6 @@ func (r *run) apply(ctx context.Context, commits []eventstore.Commit, blame bool
 		f.position = last
 	}
 	r.p.progress.advance(r.position())
-	return nil
-}
-
-func flush(ctx context.Context, t transaction, f fold) error {
-	for _, part := range f.parts() {
-		if err := part.flush(ctx, t); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 

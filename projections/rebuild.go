@@ -110,7 +110,7 @@ func (s *shadow) compareOnce(ctx context.Context, source Source) ([]Report, erro
 		if err := s.read(ctx, source, target, false); err != nil {
 			return err
 		}
-		return s.flushIn(ctx, t)
+		return s.take()(ctx, t)
 	}, func(q querier) error {
 		checkpoints, err := readCheckpoints(ctx, q)
 		if err != nil {
@@ -196,7 +196,7 @@ func (s *shadow) replaceLive(ctx context.Context, t transaction, source Source) 
 	if err := s.read(ctx, source, target, false); err != nil {
 		return err
 	}
-	if err := s.flushIn(ctx, t); err != nil {
+	if err := s.take()(ctx, t); err != nil {
 		return err
 	}
 	for _, f := range s.folds {

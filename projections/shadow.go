@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -187,9 +188,10 @@ func (d damaged) Error() string { return "projections: " + string(d) }
 // errReached ends following.
 var errReached = errors.New("projections: reached")
 
-// read applies the stream from where it is up to a position. Decoding and
-// applying run side by side. With flushing, rows are written whenever there
-// are enough of them.
+// read applies the stream from where it is up to a position. With flushing, rows
+// are written whenever there are enough of them. Decoding, applying and writing
+// run side by side: a row that is still to be written is in memory meanwhile,
+// since far more rows are remembered than wait to be written.
 func (s *shadow) read(ctx context.Context, source Source, to uint64, flushing bool) error {
 	if s.position >= to {
 		return nil
@@ -229,15 +231,32 @@ func (s *shadow) read(ctx context.Context, source Source, to uint64, flushing bo
 			return err
 		})
 	}()
+	sets := make(chan writes, 1)
+	written := make(chan error, 1)
+	go func() {
+		var failed error
+		for set := range sets {
+			if failed == nil {
+				if failed = s.p.db.write(ctx, func(t transaction) error { return set(ctx, t) }); failed != nil {
+					cancel(failed)
+				}
+			}
+		}
+		written <- failed
+	}()
 	var failed error
 	for commits := range batches {
-		if failed != nil {
+		if failed != nil || ctx.Err() != nil {
 			continue
 		}
-		if failed = s.apply(ctx, commits, flushing); failed != nil {
+		if failed = s.apply(ctx, commits); failed != nil {
 			cancel(failed)
+		} else if flushing && s.changes() >= shadowFlush {
+			sets <- s.take()
 		}
 	}
+	close(sets)
+	failed = cmp.Or(<-written, failed)
 	err = <-followed
 	switch {
 	case failed != nil:
@@ -286,7 +305,7 @@ func (s *shadow) decode(messages []eventstore.Message, to uint64) ([]eventstore.
 	return commits, nil
 }
 
-func (s *shadow) apply(ctx context.Context, commits []eventstore.Commit, flushing bool) error {
+func (s *shadow) apply(ctx context.Context, commits []eventstore.Commit) error {
 	for i := range commits {
 		for _, f := range s.folds {
 			if err := f.fold.apply(ctx, &commits[i]); err != nil {
@@ -296,9 +315,6 @@ func (s *shadow) apply(ctx context.Context, commits []eventstore.Commit, flushin
 	}
 	s.position = commits[len(commits)-1].Position
 	s.progress(min(s.position, s.total), s.total)
-	if flushing && s.changes() >= shadowFlush {
-		return s.flush(ctx)
-	}
 	return nil
 }
 
@@ -312,19 +328,27 @@ func (s *shadow) changes() int {
 	return n
 }
 
+// take gives what has changed in all models.
+func (s *shadow) take() writes {
+	all := make([]writes, len(s.folds))
+	for i, f := range s.folds {
+		all[i] = takeAll(f.fold)
+	}
+	return func(ctx context.Context, t transaction) error {
+		for i, write := range all {
+			if err := write(ctx, t); err != nil {
+				return fmt.Errorf("projections: %s: %w", s.folds[i].model.name, err)
+			}
+		}
+		return nil
+	}
+}
+
 // flush writes what has changed, in one transaction.
 func (s *shadow) flush(ctx context.Context) error {
 	if s.changes() == 0 {
 		return nil
 	}
-	return s.p.db.write(ctx, func(t transaction) error { return s.flushIn(ctx, t) })
-}
-
-func (s *shadow) flushIn(ctx context.Context, t transaction) error {
-	for _, f := range s.folds {
-		if err := flush(ctx, t, f.fold); err != nil {
-			return fmt.Errorf("projections: %s: %w", f.model.name, err)
-		}
-	}
-	return nil
+	set := s.take()
+	return s.p.db.write(ctx, func(t transaction) error { return set(ctx, t) })
 }

@@ -24,8 +24,9 @@ type sqliteDB struct {
 }
 
 const (
-	// Pages that the writer may keep in memory, in KiB; more while loading,
-	// when indexes of many rows are sorted.
+	// What a connection may keep in memory, in KiB: a reader, the writer, and
+	// either while it loads or compares whole tables.
+	sqliteReadCache    = 2 << 10
 	sqliteCache        = 4 << 10
 	sqliteLoadingCache = 64 << 10
 
@@ -169,12 +170,19 @@ func (db *sqliteDB) transact(ctx context.Context, f func(transaction) error) (er
 // snapshot keeps the turn until the reading transaction has begun, so nobody
 // in this process writes in between.
 func (db *sqliteDB) snapshot(ctx context.Context, prepare func(transaction) error, look func(querier) error) error {
-	return db.read(ctx, func(q querier) error {
+	return db.read(ctx, func(q querier) (err error) {
 		reader := q.(sqliteConn)
+		if err := setCache(reader.Conn, sqliteLoadingCache); err != nil {
+			return err
+		}
+		defer func() {
+			reader.SetInterrupt(nil)
+			err = errors.Join(err, setCache(reader.Conn, sqliteReadCache))
+		}()
 		if err := db.takeTurn(ctx); err != nil {
 			return err
 		}
-		err := db.transact(ctx, prepare)
+		err = db.transact(ctx, prepare)
 		if err == nil {
 			_, err = reader.exec(ctx, "BEGIN")
 		}
@@ -224,15 +232,13 @@ func (db *sqliteDB) loading(ctx context.Context, on bool) error {
 	if on {
 		cache, checkpoint = sqliteLoadingCache, sqliteLoadingCheckpoint
 	}
-	for _, pragma := range []string{
-		fmt.Sprintf("PRAGMA cache_size = -%d", cache),
-		fmt.Sprintf("PRAGMA wal_autocheckpoint = %d", checkpoint),
-	} {
-		if err := sqlitex.ExecuteTransient(db.writer, pragma, nil); err != nil {
-			return err
-		}
-	}
-	return nil
+	return errors.Join(
+		setCache(db.writer, cache),
+		sqlitex.ExecuteTransient(db.writer, fmt.Sprintf("PRAGMA wal_autocheckpoint = %d", checkpoint), nil))
+}
+
+func setCache(conn *sqlite.Conn, kib int) error {
+	return sqlitex.ExecuteTransient(conn, fmt.Sprintf("PRAGMA cache_size = -%d", kib), nil)
 }
 
 // analyze does nothing: without statistics SQLite takes the index with the

@@ -9,8 +9,8 @@ import (
 )
 
 // A fold is one read model being filled: it changes rows in memory as events
-// come, and then writes what has changed. Applying reads only rows that no
-// earlier event has brought into memory.
+// come, and gives away what has changed to be written. Applying reads only rows
+// that no earlier event has brought into memory.
 type fold interface {
 	apply(ctx context.Context, commit *eventstore.Commit) error
 	parts() []part
@@ -18,9 +18,31 @@ type fold interface {
 
 // A part is one table of a fold.
 type part interface {
-	flush(ctx context.Context, t transaction) error // writes what has changed
-	forget()                                        // drops everything in memory
-	changes() int                                   // how many rows flush would write
+	take() writes // gives what has changed since it was last asked
+	forget()      // drops everything in memory, also what has changed
+	changes() int // how many rows have changed
+}
+
+// writes are changes of one table, ready to be written. They may be written
+// while the fold goes on.
+type writes func(ctx context.Context, t transaction) error
+
+// takeAll gives what has changed in any part.
+func takeAll(f fold) writes {
+	var all []writes
+	for _, part := range f.parts() {
+		if part.changes() > 0 {
+			all = append(all, part.take())
+		}
+	}
+	return func(ctx context.Context, t transaction) error {
+		for _, write := range all {
+			if err := write(ctx, t); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }
 
 // key identifies a row by one or two columns of text.
@@ -33,11 +55,15 @@ func (k key) args(columns int) []any {
 	return []any{k.a, k.b}
 }
 
-// stored is what the row of a table can do: R is the struct, a field for each
-// column.
-type stored[R any] interface {
+// columned is a struct with a field for each column of a table.
+type columned[R any] interface {
 	*R
-	fields() []any // pointers to the columns, in the order of the shape
+	fields() []any // pointers to them, in the order of the shape
+}
+
+// stored is the row of a table that is found by its key.
+type stored[R any] interface {
+	columned[R]
 	key() key
 }
 
@@ -50,7 +76,7 @@ type table[R any, P stored[R]] struct {
 	recent map[key]*slot[R] // used since the last turnover
 	older  map[key]*slot[R] // not used since, dropped at the next one
 	dirty  []*slot[R]
-	wipes  []string        // first columns of keys whose rows are to be deleted at the next flush
+	wipes  []string        // first columns of keys whose rows are to be deleted
 	gone   map[string]bool // first columns wiped since the last turnover
 	before map[string]bool // and in the time before that
 	most   int             // rows in recent that bring about a turnover
@@ -160,7 +186,7 @@ func (t *table[R, P]) lacks(k key) error {
 }
 
 // insert adds a row whose key is new. Nothing is read: a row of the same key
-// that isn't in memory makes the flush fail.
+// that isn't in memory makes the write fail.
 func (t *table[R, P]) insert(row R) error {
 	k := P(&row).key()
 	s, ok := t.remembered(k)
@@ -204,59 +230,60 @@ func (t *table[R, P]) touch(s *slot[R]) {
 	}
 }
 
-func (t *table[R, P]) flush(ctx context.Context, tx transaction) error {
-	var add, put []*slot[R]
+func (t *table[R, P]) take() writes {
+	var add, put []R
+	var remove []key
 	for _, s := range t.dirty {
 		switch {
 		case s.exists && s.written:
-			put = append(put, s)
+			put = append(put, s.row)
 		case s.exists:
-			add = append(add, s)
+			add = append(add, s.row)
 		case s.written:
-			if err := tx.do(ctx, t.sql.remove, P(&s.row).key().args(t.sql.shape.keys)...); err != nil {
-				return err
-			}
+			remove = append(remove, P(&s.row).key())
 		}
 		s.written, s.dirty = s.exists, false
 	}
-	for _, change := range []struct {
-		slots []*slot[R]
-		write func(context.Context, *tableSQL, rowSource) error
-	}{{add, tx.add}, {put, tx.put}} {
-		if len(change.slots) == 0 {
-			continue
-		}
-		rows := rowSource{len(change.slots), func(i int) []any { return P(&change.slots[i].row).fields() }}
-		if err := change.write(ctx, t.sql, rows); err != nil {
-			return fmt.Errorf("writing %s: %w", t.sql.table, err)
-		}
-	}
-	for _, first := range t.wipes {
-		if err := tx.do(ctx, fmt.Sprintf("DELETE FROM %s WHERE %s = $1", t.sql.table, t.sql.columns[0]), first); err != nil {
-			return err
-		}
-	}
-	t.dirty, t.wipes = t.dirty[:0], t.wipes[:0]
+	wipes := t.wipes
+	t.dirty, t.wipes = t.dirty[:0], nil
 	if len(t.recent) > t.most {
 		t.older, t.recent = t.recent, map[key]*slot[R]{}
 		t.before, t.gone = t.gone, map[string]bool{}
 	}
-	return nil
+
+	sql := t.sql
+	return func(ctx context.Context, t transaction) error {
+		for _, k := range remove {
+			if err := t.do(ctx, sql.remove, k.args(sql.shape.keys)...); err != nil {
+				return err
+			}
+		}
+		if err := t.add(ctx, sql, rowsOf[R, P](add)); err != nil {
+			return fmt.Errorf("adding to %s: %w", sql.table, err)
+		}
+		if err := t.put(ctx, sql, rowsOf[R, P](put)); err != nil {
+			return fmt.Errorf("changing %s: %w", sql.table, err)
+		}
+		for _, first := range wipes {
+			if err := t.do(ctx, fmt.Sprintf("DELETE FROM %s WHERE %s = $1", sql.table, sql.columns[0]), first); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func rowsOf[R any, P columned[R]](rows []R) rowSource {
+	return rowSource{len(rows), func(i int) []any { return P(&rows[i]).fields() }}
 }
 
 // A journal is a part whose rows are only ever added.
-type journal[R any, P interface {
-	*R
-	fields() []any
-}] struct {
+type journal[R any, P columned[R]] struct {
 	sql  *tableSQL
 	rows []R
 }
 
-func newJournal[R any, P interface {
-	*R
-	fields() []any
-}](s *shape, in place) *journal[R, P] {
+func newJournal[R any, P columned[R]](s *shape, in place) *journal[R, P] {
 	return &journal[R, P]{sql: s.sql(in.suffix)}
 }
 
@@ -264,15 +291,13 @@ func (j *journal[R, P]) add(row R)    { j.rows = append(j.rows, row) }
 func (j *journal[R, P]) changes() int { return len(j.rows) }
 func (j *journal[R, P]) forget()      { j.rows = nil }
 
-func (j *journal[R, P]) flush(ctx context.Context, t transaction) error {
-	if len(j.rows) == 0 {
+func (j *journal[R, P]) take() writes {
+	rows, sql := j.rows, j.sql
+	j.rows = nil
+	return func(ctx context.Context, t transaction) error {
+		if err := t.add(ctx, sql, rowsOf[R, P](rows)); err != nil {
+			return fmt.Errorf("adding to %s: %w", sql.table, err)
+		}
 		return nil
 	}
-	rows := rowSource{len(j.rows), func(i int) []any { return P(&j.rows[i]).fields() }}
-	if err := t.add(ctx, j.sql, rows); err != nil {
-		return fmt.Errorf("writing %s: %w", j.sql.table, err)
-	}
-	clear(j.rows)
-	j.rows = j.rows[:0]
-	return nil
 }

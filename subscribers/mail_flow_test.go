@@ -324,8 +324,8 @@ func BenchmarkMailer(b *testing.B) {
 	commit := invited(1)
 	commit.Version, commit.Previous = 1, eventstore.Hash{}
 	recorded := make(chan struct{}, 1000)
-	directory := &directory{facts: func(_ int, of InvitationLink) (InvitationFacts, error) {
-		facts := someFacts(of)
+	directory := &directory{facts: func(int, InvitationLink) (InvitationFacts, error) {
+		facts := someFacts()
 		facts.ExpiresAt = time.Now().Add(time.Hour)
 		return facts, nil
 	}}

@@ -184,7 +184,7 @@ func TestMailboxFolderThatCannotBeUsed(t *testing.T) {
 func FuzzParseMail(f *testing.F) {
 	f.Add([]byte("Subject: x\r\nContent-Type: multipart/mixed; boundary=a\r\n\r\n--a\r\n\r\nx\r\n--a--\r\n"))
 	f.Add([]byte("Content-Transfer-Encoding: base64\n\n!!!"))
-	f.Fuzz(func(t *testing.T, source []byte) {
+	f.Fuzz(func(_ *testing.T, source []byte) {
 		_, _ = parseMail("msg", source) // must not panic or run for ever
 	})
 }

@@ -34,10 +34,10 @@ func (d *directory) Invitation(_ context.Context, of InvitationLink) (Invitation
 	if d.facts != nil {
 		return d.facts(n, of)
 	}
-	return someFacts(of), nil
+	return someFacts(), nil
 }
 
-func someFacts(of InvitationLink) InvitationFacts {
+func someFacts() InvitationFacts {
 	return InvitationFacts{
 		Email: domain.Sealed("sealed grace@example.com"), Name: "sealed Grace Hopper",
 		Team: "Acme", Role: "Admin", Inviter: "Ada Lovelace", Labels: labels, ExpiresAt: letterTime.Add(7 * 24 * time.Hour),
@@ -250,7 +250,7 @@ func TestMailerGivesUpAtOnceOnARefusal(t *testing.T) {
 }
 
 func TestMailerGivesUpOnAServerThatIsAway(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,18 +301,18 @@ func TestMailerSendsNothing(t *testing.T) {
 		"for an invitation that is not pending": {facts: func(int, InvitationLink) (InvitationFacts, error) {
 			return InvitationFacts{}, fmt.Errorf("the team says: %w", ErrNotPending)
 		}},
-		"for one that has expired": {facts: func(_ int, of InvitationLink) (InvitationFacts, error) {
-			facts := someFacts(of)
+		"for one that has expired": {facts: func(int, InvitationLink) (InvitationFacts, error) {
+			facts := someFacts()
 			facts.ExpiresAt = letterTime
 			return facts, nil
 		}},
-		"that was sent already": {facts: func(_ int, of InvitationLink) (InvitationFacts, error) {
-			facts := someFacts(of)
+		"that was sent already": {facts: func(int, InvitationLink) (InvitationFacts, error) {
+			facts := someFacts()
 			facts.Sent = true
 			return facts, nil
 		}},
-		"without an address": {facts: func(_ int, of InvitationLink) (InvitationFacts, error) {
-			facts := someFacts(of)
+		"without an address": {facts: func(int, InvitationLink) (InvitationFacts, error) {
+			facts := someFacts()
 			facts.Email = ""
 			return facts, nil
 		}},
@@ -334,11 +334,11 @@ func TestMailerSendsNothing(t *testing.T) {
 func TestMailerLooksAgainBeforeEveryAttempt(t *testing.T) {
 	server := startMailServer(t, &mailServer{refuse: func(int, string) error { return refusal(451, smtp.EnhancedCode{4, 3, 0}, "later") }}, nil, false)
 	m := newMailerTest(t, "smtp://"+server.address, plainVault{})
-	m.directory.facts = func(n int, of InvitationLink) (InvitationFacts, error) {
+	m.directory.facts = func(n int, _ InvitationLink) (InvitationFacts, error) {
 		if n > 2 {
 			return InvitationFacts{}, ErrNotPending // cancelled in the meantime
 		}
-		return someFacts(of), nil
+		return someFacts(), nil
 	}
 	if err := m.mailer.handle(t.Context(), invited(1)); err != nil {
 		t.Fatal(err)

@@ -71,7 +71,7 @@ func startMailServer(t *testing.T, m *mailServer, config *tls.Config, implicit b
 	server.EnableSMTPUTF8 = true
 	server.AllowInsecureAuth = true
 	server.ErrorLog = log.New(io.Discard, "", 0)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

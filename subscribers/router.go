@@ -118,6 +118,7 @@ func New(ctx context.Context, store *eventstore.Store, config Config, subscripti
 		}
 		r.handlers[subscription.Name] = subscription.Handle
 		r.streams = append(r.streams, source)
+		//nolint:contextcheck // ctx is for making it; a message brings its own
 		inner.AddConsumerHandler(subscription.Name, subscription.Name, source, func(msg *message.Message) error {
 			return subscription.Handle(msg.Context(), deliveryOf(msg).commit)
 		})
@@ -163,7 +164,7 @@ func (r *Router) Run(ctx context.Context) error {
 	if err != nil {
 		err = fmt.Errorf("subscribers: handlers are still at work after %s: %w", closeTimeout, err)
 	}
-	<-ended
+	err = errors.Join(err, <-ended)
 	if err == nil {
 		// The router closes its subscribers only sometimes: it may notice the
 		// end of its own context first.

@@ -77,7 +77,7 @@ func TestSMTPAsksForUTF8OnlyWhenNeeded(t *testing.T) {
 
 func TestSMTPFailures(t *testing.T) {
 	secretAddress := "ada@example.com"
-	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	gone, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func TestSMTPFailures(t *testing.T) {
 }
 
 func TestSMTPServerThatSaysNothing(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -161,6 +161,7 @@ func (s *stream) fetch(ctx context.Context, consumer jetstream.Consumer, out cha
 		}
 		reserved-- // the message has the place now
 		msg := message.NewMessage(string(stored.ID()), raw.Data())
+		//nolint:contextcheck // what is in hand ends with Close, not with the fetching
 		msg.SetContext(withDelivery(s.working, delivery{stored: stored, err: err, position: stored.Position}))
 		s.hold(raw, msg)
 		out <- msg // the router always takes it

@@ -53,6 +53,7 @@ func startNATS(t *testing.T) *natsCluster {
 			t.Fatal(err)
 		}
 		c.files = append(c.files, file)
+		t.Cleanup(func() { c.kill(i) })
 		c.start(i)
 	}
 	return c
@@ -71,7 +72,6 @@ func (c *natsCluster) start(node int) {
 		c.t.Fatal(err)
 	}
 	c.commands[node] = command
-	c.t.Cleanup(func() { c.kill(node) })
 	lines := bufio.NewScanner(stderr)
 	for lines.Scan() {
 		if strings.Contains(lines.Text(), "Server is ready") {
@@ -213,9 +213,10 @@ func TestTwoNodesOnOneStore(t *testing.T) {
 
 // settled repeats a command under one idempotency key until it is answered:
 // while a NATS node is replaced, the answer may be that it isn't known yet.
+// Each of these answers takes a while, so a few are enough.
 func settled(t *testing.T, by *client, team team, email string) {
 	t.Helper()
-	for range 100 {
+	for range 20 {
 		a, err := by.with("Idempotency-Key", email).try("POST", team.path("/invitations"), map[string]any{"email": email, "role": "MEMBER"})
 		if err != nil {
 			t.Fatal(err)
