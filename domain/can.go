@@ -64,6 +64,7 @@ func (t *Team) holder(by Actor) (who holder, ok bool) {
 		who.member, ok = t.members[UserID(by.ID)]
 	case ActorAPIKey:
 		who.key, ok = t.keys[APIKeyID(by.ID)]
+	case ActorSystem: // holds no role
 	}
 	return who, ok
 }
@@ -94,7 +95,7 @@ func (t *Team) can(by Actor, index int, site SiteID, now time.Time) Decision {
 func (t *Team) memberCan(member *Member, index int, site SiteID) Decision {
 	source := Decision{Reason: ReasonRole, Role: member.Role, Given: member.RoleGiven}
 	role, ok := t.Role(member.Role)
-	if t.catalog.scoped.Has(index) && len(t.sites) > 0 && !(ok && role.AllSites) {
+	if t.catalog.scoped.Has(index) && len(t.sites) > 0 && (!ok || !role.AllSites) {
 		if site == "" {
 			return Decision{Reason: ReasonSiteMissing}
 		}

@@ -1,6 +1,7 @@
 package domain_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -85,7 +86,7 @@ func TestCanTellsWhy(t *testing.T) {
 	if d := state.Can(asKey("short"), "settings:read", "", now.Add(time.Minute)); d.Allowed || d.Reason != domain.ReasonKeyEnded {
 		t.Errorf("an expired key gets %+v", d)
 	}
-	if _, err := invite(asKey("short"), "eve", "viewer")(state, now.Add(time.Minute)); err != domain.ErrNotFound {
+	if _, err := invite(asKey("short"), "eve", "viewer")(state, now.Add(time.Minute)); !errors.Is(err, domain.ErrNotFound) {
 		t.Errorf("an expired key is answered %v", err)
 	}
 }

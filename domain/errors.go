@@ -75,7 +75,6 @@ var (
 
 	ErrRoleNotAssignable = &Error{Kind: Forbidden, Code: "role_not_assignable", Detail: "This role can't be assigned by you or by anyone."}
 	ErrRankTooLow        = &Error{Kind: Forbidden, Code: "rank_too_low", Detail: "This is beyond your own role or permissions."}
-	ErrOwnerRequired     = &Error{Kind: Conflict, Code: "owner_required", Detail: "A team has exactly one owner; ownership moves only by a transfer."}
 	ErrOwnerIsPermanent  = &Error{Kind: Conflict, Code: "owner_is_permanent", Detail: "The owner can't be removed, can't leave and can't have the role changed."}
 	ErrCannotRemoveSelf  = &Error{Kind: Conflict, Code: "cannot_remove_self", Detail: "Nobody removes themselves."}
 	ErrLeavingNotAllowed = &Error{Kind: Conflict, Code: "leaving_not_allowed", Detail: "Members of this team can't leave by themselves; ask someone who may remove members."}
@@ -94,6 +93,8 @@ var (
 	ErrTransferExpired = &Error{Kind: Gone, Code: "transfer_expired", Detail: "The ownership transfer has expired. Ask the owner for a new one."}
 	ErrTransferEnded   = &Error{Kind: Gone, Code: "transfer_ended", Detail: "The ownership transfer has ended."}
 	ErrOperatorOnly    = &Error{Kind: Forbidden, Code: "operator_only", Detail: "In this team this is done by the operator alone."}
+
+	ErrResetExpired = &Error{Kind: Gone, Code: "reset_expired", Detail: "This link has expired. Ask for a new one."}
 
 	ErrAddressTaken       = &Error{Kind: Conflict, Code: "address_taken", Detail: "This address can't be used for a new account. Sign in, or reset the password."}
 	ErrInvalidCredentials = &Error{Kind: Unauthenticated, Code: "invalid_credentials", Detail: "The address or the password is wrong."}

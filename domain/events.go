@@ -29,6 +29,7 @@ var (
 	Operator = Actor{Type: ActorSystem, ID: "operator"} // a person at the operator's command line
 	Roster   = Actor{Type: ActorSystem, ID: "roster"}   // done by itself, such as recording an expiry
 	Invitee  = Actor{Type: ActorSystem, ID: "invitee"}  // the holder of an invitation's link, without an account
+	Visitor  = Actor{Type: ActorSystem, ID: "visitor"}  // somebody who has shown nothing at all
 )
 
 // ByUser is the user as actor.
@@ -227,6 +228,12 @@ type (
 		User    UserID    `json:"user"`
 		Session SessionID `json:"session"`
 	}
+	// PasswordResetRequested is why a message with a link is sent to the user,
+	// whoever asked for it. The link's secret isn't stored anywhere.
+	PasswordResetRequested struct {
+		User      UserID    `json:"user"`
+		ExpiresAt time.Time `json:"expires_at"`
+	}
 	// InvitationDelivery is the outcome of one message for one link of an
 	// invitation. Detail says what went wrong, without the address.
 	InvitationDelivery struct {
@@ -286,5 +293,6 @@ func (ActiveTeamChanged) isEvent()          {}
 func (AddressClaimed) isEvent()             {}
 func (SessionStarted) isEvent()             {}
 func (SessionEnded) isEvent()               {}
+func (PasswordResetRequested) isEvent()     {}
 func (InvitationDelivery) isEvent()         {}
 func (CatalogPublished) isEvent()           {}

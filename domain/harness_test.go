@@ -248,8 +248,10 @@ func addSite(by domain.Actor, id domain.SiteID) command {
 	return func(t *domain.Team, now time.Time) ([]domain.Event, error) { return t.AddSite(by, id, string(id), now) }
 }
 
-func renameSite(by domain.Actor, id domain.SiteID, name string) command {
-	return func(t *domain.Team, now time.Time) ([]domain.Event, error) { return t.RenameSite(by, id, name, now) }
+func renameNorth(by domain.Actor, name string) command {
+	return func(t *domain.Team, now time.Time) ([]domain.Event, error) {
+		return t.RenameSite(by, "north", name, now)
+	}
 }
 
 func removeSite(by domain.Actor, id domain.SiteID) command {

@@ -29,6 +29,7 @@ const (
 	PrefixEvent      = "evt"
 	PrefixSession    = "ses"
 	PrefixTransfer   = "trf"
+	PrefixReset      = "rst" // of a request to reset a password
 )
 
 // AddressID stands for an e-mail address without revealing it: a keyed hash of

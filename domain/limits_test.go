@@ -163,7 +163,7 @@ func TestRefusals(t *testing.T) {
 			}
 		})
 	}
-	if errors.Is(errors.New("other"), domain.ErrNotFound) || errors.Is(domain.ErrNotFound, errors.New("other")) {
+	if other := errors.New("not_found"); errors.Is(other, domain.ErrNotFound) || domain.ErrNotFound.Is(other) {
 		t.Error("a refusal is some other error")
 	}
 }

@@ -97,7 +97,7 @@ var actions = map[string]func(by domain.Actor, target user, with string) command
 	"operator_transfer": func(by domain.Actor, target user, _ string) command { return operatorTransfer(by, target) },
 	"leave":             func(_ domain.Actor, target user, _ string) command { return leave(target) },
 	"add_site":          func(by domain.Actor, _ user, _ string) command { return addSite(by, "west") },
-	"rename_site":       func(by domain.Actor, _ user, _ string) command { return renameSite(by, "north", "West") },
+	"rename_site":       func(by domain.Actor, _ user, _ string) command { return renameNorth(by, "West") },
 	"remove_site":       func(by domain.Actor, _ user, _ string) command { return removeSite(by, "north") },
 }
 
@@ -212,12 +212,12 @@ func people(roles []string, actor, target string) (by domain.Actor, whom user, e
 	default:
 		self, by = name(actor), as(name(actor))
 	}
-	switch {
-	case target == "self":
+	switch target {
+	case "self":
 		return by, self, self != ""
-	case target == "stranger":
+	case "stranger":
 		return by, "nobody", true
-	case target == "" || target == roles[0]:
+	case "", roles[0]:
 		return by, name(roles[0]), true
 	}
 	return by, user(target + target), true

@@ -116,7 +116,7 @@ func TestDZBuildStores(t *testing.T) {
 		{"a store is added", account(), now, addSite(as("ada"), "north"), site("north"), nil},
 		{"not by a manager", account(), now, addSite(as("max"), "north"), nil, domain.ErrNotPermitted},
 		{"not under a name that is taken", stores, now, addSite(as(owner), "north"), nil, domain.ErrNameTaken},
-		{"not renamed to one either", stores, now, renameSite(as(owner), "north", "south"), nil, domain.ErrNameTaken},
+		{"not renamed to one either", stores, now, renameNorth(as(owner), "south"), nil, domain.ErrNameTaken},
 	})
 	one := given(stores, evs{domain.SitesChanged{User: "max", After: grants("north", "manager", "south", "manager")}})
 	state := play(t, one, removeSite(as(owner), "south"))

@@ -71,7 +71,7 @@ func TestRule9EveryChangeTellsBeforeAndAfter(t *testing.T) {
 		}}, nil},
 		{"a plan", given(base, plan("team")), now, setPlan(domain.Operator, "free"), evs{domain.PlanChanged{From: "team", To: "free"}}, nil},
 		{"a name", base, now, rename(as(owner), " Other "), evs{domain.TeamRenamed{From: "Team", To: "Other"}}, nil},
-		{"a site's name", base, now, renameSite(as(owner), "north", "North"), evs{domain.SiteRenamed{Site: "north", From: "north", To: "North"}}, nil},
+		{"a site's name", base, now, renameNorth(as(owner), "North"), evs{domain.SiteRenamed{Site: "north", From: "north", To: "North"}}, nil},
 		{"a removed site", base, now, removeSite(as(owner), "north"), evs{domain.SiteRemoved{Site: "north", Name: "north"}}, nil},
 		{"a removed member", base, now, remove(as(owner), "bob"), evs{domain.MemberRemoved{User: "bob", Role: "member"}}, nil},
 		{"one who left", base, now, leave("bob"), evs{domain.MemberLeft{User: "bob", Role: "member"}}, nil},
@@ -109,7 +109,7 @@ func TestWhatChangesNothingIsNoEvent(t *testing.T) {
 		{"the sites that they have", base, now, setSites(as(owner), "bob", grants("north", "member")...), nil, nil},
 		{"the plan that there is", base, now, setPlan(domain.Operator, "team"), nil, nil},
 		{"the name that there is", base, now, rename(as(owner), "Team"), nil, nil},
-		{"the site's name that there is", base, now, renameSite(as(owner), "north", "north"), nil, nil},
+		{"the site's name that there is", base, now, renameNorth(as(owner), "north"), nil, nil},
 		{"the owner that there is", base, now, operatorTransfer(domain.Operator, owner), nil, nil},
 	})
 }

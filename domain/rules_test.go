@@ -288,7 +288,7 @@ func TestRule7AnInvitationIsAcceptedAtMostOnce(t *testing.T) {
 		for _, at := range []time.Time{now, week} {
 			state := fold(pending)
 			first := state.Expire(id, at)
-			if at == now && first != nil || at == week && !cmp.Equal(first, evs{domain.InvitationExpired{Invitation: id}}) {
+			if at.Equal(now) && first != nil || at.Equal(week) && !cmp.Equal(first, evs{domain.InvitationExpired{Invitation: id}}) {
 				t.Errorf("at %v the expiry is recorded as %v", at, first)
 			}
 			for _, event := range first {
@@ -349,7 +349,7 @@ func everyCommand(by domain.Actor, catalog string) map[string]command {
 		"invite": invite(by, "zoe", low), "resend": resend(by, "eve"), "cancel": cancel(by, "eve"),
 		"change role": changeRole(by, "ann", low), "remove": remove(by, "ann"), "overrides": setOverrides(by, "ann", "", ""),
 		"sites": setSites(by, "ann"), "rename": rename(by, "Other"), "delete": deleteTeam(by), "plan": setPlan(by, "growth"),
-		"add site": addSite(by, "west"), "rename site": renameSite(by, "north", "West"), "remove site": removeSite(by, "north"),
+		"add site": addSite(by, "west"), "rename site": renameNorth(by, "West"), "remove site": removeSite(by, "north"),
 		"create key": createKey(by, "new", low), "revoke key": revokeKey(by, "k"),
 		"request transfer": requestTransfer(by, "ann"), "cancel transfer": cancelTransfer(by), "operator transfer": operatorTransfer(by, "ann"),
 		"leave": leave(user(by.ID + "?")),

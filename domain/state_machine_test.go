@@ -257,7 +257,7 @@ var steps = map[string]step{
 	"rename": func(t *rapid.T, m *machine, by domain.Actor) (evs, error) {
 		return m.team.Rename(by, pick(t, "name", []string{"Team", "Other", " ", "a\nb"}), m.now)
 	},
-	"add site": func(t *rapid.T, m *machine, by domain.Actor) (evs, error) {
+	"add site": func(_ *rapid.T, m *machine, by domain.Actor) (evs, error) {
 		id := fresh[domain.SiteID](m, "site")
 		return m.team.AddSite(by, id, string(id), m.now)
 	},

@@ -30,6 +30,7 @@ type Team struct {
 	pendingBy   map[AddressID]InvitationID
 	deadlines   deadlines // of the invitations that are pending, by time
 	sites       []*Site   // in the order of their making
+	siteBy      map[SiteID]*Site
 	keys        map[APIKeyID]*APIKey
 	transfer    *Transfer // the last one asked for
 }
@@ -159,7 +160,7 @@ func NewTeam(id TeamID, catalogs Catalogs) *Team {
 		id: id, catalogs: catalogs, catalog: noCatalog,
 		members: map[UserID]*Member{}, memberBy: map[AddressID]UserID{},
 		invitations: map[InvitationID]*Invitation{}, pendingBy: map[AddressID]InvitationID{},
-		keys: map[APIKeyID]*APIKey{},
+		siteBy: map[SiteID]*Site{}, keys: map[APIKeyID]*APIKey{},
 	}
 }
 
@@ -210,12 +211,8 @@ func (t *Team) Sites() []*Site { return t.sites }
 
 // Site finds a site.
 func (t *Team) Site(id SiteID) (*Site, bool) {
-	for _, site := range t.sites {
-		if site.ID == id {
-			return site, true
-		}
-	}
-	return nil, false
+	site, ok := t.siteBy[id]
+	return site, ok
 }
 
 // Role finds what a role means in this team.
@@ -240,10 +237,23 @@ func (t *Team) Seats(now time.Time) Seats {
 	if !t.catalog.Rules.OwnerTakesSeat {
 		seats.Members--
 	}
-	if plan, ok := t.catalog.Plan(t.plan); ok {
+	if plan := t.planInForce(); plan != nil {
 		seats.Limit = plan.Seats
 	}
 	return seats
+}
+
+// planInForce is the team's plan; nil in a catalog without plans. A plan that
+// the catalog has dropped counts as the one that new teams get, since a limit
+// must not vanish with its name.
+func (t *Team) planInForce() *Plan {
+	if plan, ok := t.catalog.Plan(t.plan); ok {
+		return plan
+	}
+	if len(t.catalog.Plans) > 0 {
+		return t.catalog.Plans[0]
+	}
+	return nil
 }
 
 // room refuses when giving out this many more seats would exceed the plan.

@@ -87,12 +87,14 @@ func (t *Team) Apply(event Event, meta Meta) {
 		}
 
 	case SiteAdded:
-		t.sites = append(t.sites, &Site{ID: e.Site, Name: e.Name, AddedAt: meta.At})
+		site := &Site{ID: e.Site, Name: e.Name, AddedAt: meta.At}
+		t.sites, t.siteBy[e.Site] = append(t.sites, site), site
 	case SiteRenamed:
 		if site, ok := t.Site(e.Site); ok {
 			site.Name = e.To
 		}
 	case SiteRemoved:
+		delete(t.siteBy, e.Site)
 		t.sites = slices.DeleteFunc(t.sites, func(site *Site) bool { return site.ID == e.Site })
 		for _, member := range t.members {
 			member.Sites = slices.DeleteFunc(member.Sites, func(grant MemberSite) bool { return grant.Site == e.Site })

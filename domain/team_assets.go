@@ -97,13 +97,23 @@ func (t *Team) CreateAPIKey(by Actor, want NewAPIKey, now time.Time) ([]Event, e
 	if want.ExpiresAt != nil && !want.ExpiresAt.After(now) {
 		return nil, invalid("#/expires_at", "must lie in the future")
 	}
-	if len(t.APIKeys()) >= MaxAPIKeys {
+	if t.activeKeys(now) >= MaxAPIKeys {
 		return nil, ErrTeamLimit.with(map[string]any{"limit": MaxAPIKeys})
 	}
 	return []Event{APIKeyCreated{
 		Key: want.ID, Name: name, Role: role.Key, Prefix: want.Prefix,
 		SecretHash: want.SecretHash, DataKey: want.DataKey, ExpiresAt: want.ExpiresAt,
 	}}, nil
+}
+
+func (t *Team) activeKeys(now time.Time) int {
+	active := 0
+	for _, key := range t.keys {
+		if key.Active(now) {
+			active++
+		}
+	}
+	return active
 }
 
 // RevokeAPIKey ends a key at once.

@@ -58,6 +58,9 @@ func (t *Team) SetOverrides(by Actor, user UserID, to Overrides, now time.Time) 
 	if len(unknown) > 0 {
 		return nil, invalid("#/revoked", "names a permission that this team's role catalog doesn't have")
 	}
+	if granted.Minus(revoked) != granted {
+		return nil, invalid("#/revoked", "names a permission that is granted as well")
+	}
 	if !granted.Minus(member.Granted).Within(who.held) {
 		return nil, ErrRankTooLow.on("#/granted")
 	}

@@ -11,6 +11,7 @@ type User struct {
 	email        Sealed
 	name         Sealed
 	passwordHash Sealed
+	passwordSet  uint64 // the position at which it was
 	dataKey      string
 	verified     bool
 	activeTeam   TeamID
@@ -36,6 +37,10 @@ func (u *User) DataKey() string { return u.dataKey }
 // ever chosen. It may have been left since.
 func (u *User) ActiveTeam() TeamID { return u.activeTeam }
 
+// PasswordSet is the position of the commit that gave the present password.
+// What was asked for before it, to reset the one before, is void.
+func (u *User) PasswordSet() uint64 { return u.passwordSet }
+
 // Rename changes the person's name.
 func (u *User) Rename(name Sealed) ([]Event, error) {
 	if !u.Exists() {
@@ -45,12 +50,29 @@ func (u *User) Rename(name Sealed) ([]Event, error) {
 }
 
 // ChangePassword replaces the password. The caller has checked the present
-// one, or a reset link.
+// one.
 func (u *User) ChangePassword(hash Sealed) ([]Event, error) {
 	if !u.Exists() {
 		return nil, ErrNotFound
 	}
 	return []Event{PasswordChanged{PasswordHash: hash}}, nil
+}
+
+// ResetLifetime is how long the link that resets a password works.
+const ResetLifetime = 10 * time.Minute
+
+// ResetPassword replaces the password for the holder of a link that was mailed
+// to the address, who has thereby proven it as well. The caller has checked
+// that the link belongs to the present password, so that it works once.
+func (u *User) ResetPassword(hash Sealed, expiresAt, now time.Time) ([]Event, error) {
+	events, err := u.ChangePassword(hash)
+	if err != nil {
+		return nil, err
+	}
+	if !now.Before(expiresAt) {
+		return nil, ErrResetExpired
+	}
+	return append(events, u.VerifyEmail()...), nil
 }
 
 // VerifyEmail records that the person has shown to receive mail at the
@@ -80,13 +102,13 @@ func (u *User) Apply(event Event, meta Meta) {
 	case UserRegistered:
 		u.address, u.email, u.name = e.Address, e.Email, e.Name
 		u.passwordHash, u.dataKey, u.verified = e.PasswordHash, e.DataKey, e.Verified
-		u.registeredAt = meta.At
+		u.registeredAt, u.passwordSet = meta.At, meta.Position
 	case EmailVerified:
 		u.verified = true
 	case UserRenamed:
 		u.name = e.Name
 	case PasswordChanged:
-		u.passwordHash = e.PasswordHash
+		u.passwordHash, u.passwordSet = e.PasswordHash, meta.Position
 	case ActiveTeamChanged:
 		u.activeTeam = e.Team
 	}
