@@ -180,7 +180,7 @@ func (s *Store) send(ctx context.Context, records []*record) (uint64, error) {
 // readAck gives the position that the server acknowledges.
 func readAck(data []byte) (uint64, error) {
 	// What nearly every answer looks like needs no JSON decoder.
-	if rest, ok := bytes.CutPrefix(data, []byte(`{"stream":"`+streamName+`","seq":`)); ok {
+	if rest, ok := bytes.CutPrefix(data, []byte(`{"stream":"`+StreamName+`","seq":`)); ok {
 		rest = bytes.TrimRight(rest, " }")
 		if sequence, err := strconv.ParseUint(string(rest), 10, 64); err == nil && sequence > 0 {
 			return sequence, nil
@@ -197,8 +197,8 @@ func readAck(data []byte) (uint64, error) {
 	switch {
 	case ack.Error != nil:
 		return 0, ack.Error
-	case ack.Stream != streamName || ack.Sequence == 0:
-		return 0, fmt.Errorf("eventstore: acknowledged by stream %q instead of %s", ack.Stream, streamName)
+	case ack.Stream != StreamName || ack.Sequence == 0:
+		return 0, fmt.Errorf("eventstore: acknowledged by stream %q instead of %s", ack.Stream, StreamName)
 	}
 	return ack.Sequence, nil
 }

@@ -3,6 +3,7 @@ package eventstore
 import (
 	"bytes"
 	"context"
+	"errors"
 	"maps"
 	"strings"
 	"testing"
@@ -17,7 +18,7 @@ func collected(t *testing.T, s *Store, after uint64, n int) (got []Message) {
 		}
 		return nil
 	})
-	if err != errEnough {
+	if !errors.Is(err, errEnough) {
 		t.Fatal(err)
 	}
 	return got

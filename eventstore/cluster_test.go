@@ -38,7 +38,8 @@ func testElections(t *testing.T, c *cluster) {
 	}
 	operator := c.operator(t, "suite")
 
-	ctx, stop := context.WithCancel(testContext(t))
+	patience := testContext(t)
+	ctx, stop := context.WithCancel(patience)
 	defer stop()
 	acknowledged := make(chan struct{})
 	streams := make([]Stream, writers)
@@ -50,7 +51,7 @@ func testElections(t *testing.T, c *cluster) {
 			var last *Commit
 			for ctx.Err() == nil {
 				commit := renamed(streams[i], last, "x")
-				if err := s.Append(testContext(t), commit); err != nil {
+				if err := s.Append(patience, commit); err != nil {
 					t.Errorf("writer %d: %v", i, err)
 					return
 				}
@@ -109,7 +110,7 @@ func testElections(t *testing.T, c *cluster) {
 	// One more for the follower, who may have all of them already.
 	total <- end + 1
 	extend(t, s, newStream(), nil, 1)
-	if err := await(t, followers); err != errEnough {
+	if err := await(t, followers); !errors.Is(err, errEnough) {
 		t.Fatal(err)
 	}
 	for i := range followed {
@@ -170,7 +171,7 @@ func testOperatorIsBound(t *testing.T, c *cluster) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stream, err := js.Stream(testContext(t), streamName)
+	stream, err := js.Stream(testContext(t), StreamName)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,8 +84,10 @@ const (
 
 var errMalformedSubject = errors.New("eventstore: malformed subject")
 
+// StreamName is the stream that holds the events, for who consumes it.
+const StreamName = "EVENTS"
+
 const (
-	streamName    = "EVENTS"
 	subjectPrefix = "ev."
 	versionDigits = 10
 )

@@ -293,6 +293,8 @@ func (n *Nodes) ask(ctx context.Context, p *peer, question []byte) error {
 		select {
 		case <-p.gone:
 			return nil
+		case <-n.life.Done():
+			return ErrNotServing
 		case <-ctx.Done():
 			return fmt.Errorf("eventstore: node %s has not confirmed %s: %w", p.id, question, errors.Join(ctx.Err(), err))
 		case <-time.After(askPause):
@@ -306,6 +308,8 @@ func (n *Nodes) askOnce(ctx context.Context, p *peer, question []byte) (string, 
 	go func() {
 		select {
 		case <-p.gone:
+			cancel()
+		case <-n.life.Done():
 			cancel()
 		case <-ctx.Done():
 		}

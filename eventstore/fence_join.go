@@ -64,22 +64,13 @@ func (n *Nodes) Join(ctx context.Context) error {
 	n.stopped.Go(n.keepJoined)
 	n.stopped.Go(func() { n.everyTick(n.renew) })
 	n.stopped.Go(func() { n.everyTick(n.check) })
-	for {
-		n.mu.Lock()
-		changed := n.changed
-		n.mu.Unlock()
-		if n.Serving() {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			err := fmt.Errorf("eventstore: joining the other nodes: %w", ctx.Err())
-			leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), renewAttempt)
-			defer cancel()
-			return errors.Join(err, n.Close(leave))
-		}
+	if err := n.AwaitServing(ctx); err != nil {
+		err = fmt.Errorf("eventstore: joining the other nodes: %w", errors.Join(ctx.Err(), err))
+		leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), renewAttempt)
+		defer cancel()
+		return errors.Join(err, n.Close(leave))
 	}
+	return nil
 }
 
 // Close stops serving and leaves, so that no peer has to wait for the lease
@@ -100,7 +91,7 @@ func (n *Nodes) Close(ctx context.Context) error {
 		return nil
 	}
 	_, err := n.publish(ctx, id, stateLeft, revision)
-	if errors.Is(err, ErrConflict) {
+	for errors.Is(err, ErrConflict) {
 		// The last renewal was stored, though its acknowledgement wasn't
 		// waited for; or the node was fenced and is gone already.
 		if revision, err = n.ownRevision(ctx, id); err == nil {

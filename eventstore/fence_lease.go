@@ -71,18 +71,25 @@ func (n *Nodes) renew(ctx context.Context) {
 
 var errFenced = errors.New("fenced by another node")
 
-// ownRevision gives the revision of the last renewal that was stored.
+// ownRevision gives the revision of this node's last renewal that was stored,
+// or errFenced when somebody else has written in its place.
 func (n *Nodes) ownRevision(ctx context.Context, id string) (uint64, error) {
+	state, revision, err := n.lastOf(ctx, id)
+	if err == nil && state != stateAlive {
+		err = errFenced
+	}
+	return revision, err
+}
+
+// lastOf asks the leader for the last state of a node; "" when there is none.
+func (n *Nodes) lastOf(ctx context.Context, id string) (state string, revision uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, renewAttempt)
 	defer cancel()
 	last, err := askForMessage(ctx, n.js, nodesStream, leaderQuestion{LastOf: nodesPrefix + id})
-	switch {
-	case errors.Is(err, errNoMessage), err == nil && string(last.Data) != stateAlive:
-		return 0, errFenced
-	case err != nil:
-		return 0, err
+	if errors.Is(err, errNoMessage) {
+		return "", 0, nil
 	}
-	return last.Sequence, nil
+	return string(last.Data), last.Sequence, err
 }
 
 // extend makes the lease run from when the renewal was sent; mu is held.
@@ -150,15 +157,32 @@ func (n *Nodes) check(ctx context.Context) {
 	n.mu.Unlock()
 
 	for _, p := range silent {
-		// What becomes of it is heard through NODES, like everything else.
-		_, err := n.publish(ctx, p.id, stateFenced, p.revision)
-		switch {
+		switch err := n.fence(ctx, p); {
 		case err == nil:
 			n.log.Warn("another node was silent for too long and is fenced", "node", p.id)
 		case !errors.Is(err, ErrConflict) && ctx.Err() == nil:
 			n.log.Warn("another node is silent and can't be fenced yet", "node", p.id, "err", err)
 		}
 	}
+}
+
+// fence takes the place of a silent peer. What becomes of it is heard through
+// NODES, like everything else.
+func (n *Nodes) fence(ctx context.Context, p peer) error {
+	_, err := n.publish(ctx, p.id, stateFenced, p.revision)
+	if !errors.Is(err, ErrConflict) {
+		return err
+	}
+	// It has renewed its lease, or somebody else has fenced it, and that is
+	// yet to be heard. Or its last renewal was so long ago that it vanished.
+	state, _, asked := n.lastOf(ctx, p.id)
+	switch {
+	case asked != nil:
+		return asked
+	case state == "":
+		_, err = n.publish(ctx, p.id, stateFenced, 0)
+	}
+	return err
 }
 
 // heard is called with every message of NODES, in their order.

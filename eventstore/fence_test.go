@@ -3,233 +3,12 @@ package eventstore
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
-
-// testClock stands still until it is advanced.
-type testClock struct {
-	mu      sync.Mutex
-	now     time.Time
-	tickers []*testTicker
-}
-
-type testTicker struct {
-	every time.Duration
-	next  time.Time
-	c     chan time.Time
-}
-
-func newTestClock() *testClock {
-	return &testClock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
-}
-
-func (c *testClock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *testClock) Ticker(every time.Duration) (<-chan time.Time, func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	t := &testTicker{every: every, next: c.now.Add(every), c: make(chan time.Time, 1)}
-	c.tickers = append(c.tickers, t)
-	return t.c, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.tickers = slices.DeleteFunc(c.tickers, func(other *testTicker) bool { return other == t })
-	}
-}
-
-func (c *testClock) advance(by time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(by)
-	for _, t := range c.tickers {
-		if !c.now.Before(t.next) {
-			t.next = c.now.Add(t.every)
-			select {
-			case t.c <- c.now:
-			default:
-			}
-		}
-	}
-}
-
-// testFollower is a follower that the test moves.
-type testFollower struct {
-	mu      sync.Mutex
-	end     uint64 // of the stream
-	reached uint64
-	asked   chan uint64 // by whoever waits for more than is reached
-	moved   chan struct{}
-}
-
-func newTestFollower(end, reached uint64) *testFollower {
-	return &testFollower{end: end, reached: reached, asked: make(chan uint64, 100), moved: make(chan struct{})}
-}
-
-func (f *testFollower) wait(ctx context.Context, position uint64) error {
-	for first := true; ; first = false {
-		f.mu.Lock()
-		reached, moved := f.reached, f.moved
-		f.mu.Unlock()
-		if reached >= position {
-			return nil
-		}
-		if first {
-			f.asked <- position
-		}
-		select {
-		case <-moved:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-func (f *testFollower) last(context.Context) (uint64, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.end, nil
-}
-
-func (f *testFollower) move(end, reached uint64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.end, f.reached = end, reached
-	close(f.moved)
-	f.moved = make(chan struct{})
-}
-
-// wantAsked returns when somebody waits for a position.
-func (f *testFollower) wantAsked(t testing.TB, want uint64) {
-	t.Helper()
-	ctx := testContext(t)
-	for {
-		select {
-		case got := <-f.asked:
-			if got == want {
-				return
-			}
-			t.Logf("waited for %d", got)
-		case <-ctx.Done():
-			t.Fatalf("nobody waits for %d", want)
-		}
-	}
-}
-
-// testNode is a node with one follower, EVENTS.
-type testNode struct {
-	*Nodes
-	follower *testFollower
-	proxy    *testProxy
-	conn     *nats.Conn
-}
-
-func newTestNode(t testing.TB, server *testServer, clock *testClock, end, reached uint64) *testNode {
-	t.Helper()
-	node := &testNode{follower: newTestFollower(end, reached), proxy: newTestProxy(t, server.ns.Addr().String())}
-	var js jetstream.JetStream
-	node.conn, js = connectTo(t, node.proxy.url())
-	config := NodesConfig{Logger: quiet()}
-	if clock != nil {
-		config.Now, config.Ticker = clock.Now, clock.Ticker
-	}
-	node.Nodes = NewNodes(js, config)
-	node.Register("EVENTS", node.follower.wait, node.follower.last)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if err := node.Close(ctx); err != nil && node.conn.IsConnected() && !node.proxy.isCut() {
-			t.Error(err)
-		}
-	})
-	return node
-}
-
-func (n *testNode) join(t testing.TB) *testNode {
-	t.Helper()
-	if err := n.Join(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
-// await returns when the condition, which is called with the lock held, is true.
-func (n *testNode) await(t testing.TB, condition func() bool) {
-	t.Helper()
-	ctx := testContext(t)
-	for {
-		n.mu.Lock()
-		ok, changed := condition(), n.changed
-		n.mu.Unlock()
-		if ok {
-			return
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			t.Fatal("waited in vain")
-		}
-	}
-}
-
-// step lets half a second pass, in which the nodes renew their leases and
-// hear of one another's.
-func step(t testing.TB, clock *testClock, nodes ...*testNode) {
-	t.Helper()
-	clock.advance(usualTiming.renew)
-	for _, node := range nodes {
-		node.await(t, func() bool {
-			lease := node.lease.Load()
-			return lease != nil && lease.Equal(clock.Now().Add(usualTiming.serve))
-		})
-		for _, other := range nodes {
-			other.mu.Lock()
-			id := other.id
-			other.mu.Unlock()
-			node.await(t, func() bool {
-				return other == node || node.peers[id] != nil && node.peers[id].heard.Equal(clock.Now())
-			})
-		}
-	}
-}
-
-func barrier(n *testNode, marks Marks) chan error {
-	done := make(chan error, 1)
-	go func() { done <- n.Barrier(context.Background(), marks) }()
-	return done
-}
-
-func wantPending(t testing.TB, done chan error) {
-	t.Helper()
-	select {
-	case err := <-done:
-		t.Fatalf("the barrier is over already: %v", err)
-	default:
-	}
-}
-
-func wantDone(t testing.TB, done chan error) {
-	t.Helper()
-	select {
-	case err := <-done:
-		if err != nil {
-			t.Fatal(err)
-		}
-	case <-testContext(t).Done():
-		t.Fatal("the barrier never ends")
-	}
-}
 
 func TestNodesNilIsAlone(t *testing.T) {
 	var n *Nodes
@@ -405,6 +184,30 @@ func TestNodesSilentPeerIsWaitedOut(t *testing.T) {
 	wantDone(t, barrier(a, Marks{"EVENTS": 6}))
 }
 
+// A peer whose last renewal has vanished from NODES, because nobody could
+// fence it for a minute, must not be waited for for ever.
+func TestNodesVanishedPeerIsWaitedOut(t *testing.T) {
+	server, clock := newTestServer(t), newTestClock()
+	a := newTestNode(t, server, clock, 5, 5).join(t)
+	b := newTestNode(t, server, clock, 5, 5).join(t)
+	step(t, clock, a, b)
+	b.proxy.setCut(true)
+	_, js := server.connect()
+	b.mu.Lock()
+	subject := nodesPrefix + b.id
+	b.mu.Unlock()
+	stream := must[jetstream.Stream](t)(js.Stream(t.Context(), nodesStream))
+	if err := stream.Purge(t.Context(), jetstream.WithPurgeSubject(subject)); err != nil {
+		t.Fatal(err)
+	}
+	done := barrier(a, Marks{"EVENTS": 5})
+	for passed := time.Duration(0); passed < usualTiming.lease; passed += usualTiming.renew {
+		wantPending(t, done)
+		step(t, clock, a)
+	}
+	wantDone(t, done)
+}
+
 func TestNodesLeaveAtOnce(t *testing.T) {
 	server, clock := newTestServer(t), newTestClock()
 	a := newTestNode(t, server, clock, 5, 5).join(t)
@@ -575,179 +378,6 @@ func TestNodesLeaseGoesByBothClocks(t *testing.T) {
 		n.now = func() time.Time { return c.now }
 		if n.Serving() != c.want {
 			t.Errorf("%s: serving %v", name, n.Serving())
-		}
-	}
-}
-
-// The promise itself, under load: four nodes that come, go and are cut off,
-// followers that pause, and revocations one after the other. Whoever starts a
-// request on a serving node after a revocation was acknowledged must find
-// that the node has seen it.
-func TestNodesNeverServeTheStale(t *testing.T) {
-	server := newTestServer(t)
-	_, js := server.connect()
-	events := newTestBucket(t, js, BucketConfig{Name: "EVENTS"})
-	ctx, end := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-
-	type process struct {
-		node  *testNode
-		tail  *tail
-		pause sync.Mutex
-	}
-	start := func() *process {
-		p := &process{node: newTestNode(t, server, nil, 0, 0)}
-		p.node.timing = nodeTiming{renew: 50 * time.Millisecond, serve: 200 * time.Millisecond, lease: 300 * time.Millisecond, lag: 200 * time.Millisecond}
-		tail, err := startTail(t.Context(), p.node.js, tailConfig{stream: events.stream, message: func(string, uint64, []byte) {
-			p.pause.Lock()
-			defer p.pause.Unlock()
-		}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.tail = tail
-		p.node.Register("EVENTS", tail.wait, events.Last)
-		return p
-	}
-	var acknowledged atomicMax
-	check := func(p *process) {
-		position := acknowledged.load()
-		if !p.node.Serving() {
-			return
-		}
-		p.tail.mu.Lock()
-		reached := p.tail.reached
-		p.tail.mu.Unlock()
-		if reached < position {
-			t.Errorf("a node serves at %d after %d was acknowledged", reached, position)
-			end()
-		}
-	}
-	var processes []*process
-	for range 4 {
-		p := start()
-		p.node.join(t)
-		processes = append(processes, p)
-		wg.Go(func() {
-			for ctx.Err() == nil {
-				check(p)
-			}
-		})
-	}
-	// One whose follower pauses, one that is cut off, one that leaves.
-	wg.Go(func() {
-		for ctx.Err() == nil {
-			processes[1].pause.Lock()
-			check(processes[1])
-			processes[1].pause.Unlock()
-		}
-	})
-	wg.Go(func() {
-		for cut := true; ctx.Err() == nil; cut = !cut {
-			processes[2].node.proxy.setCut(cut)
-			if !cut {
-				processes[2].node.proxy.disconnect()
-			}
-			select {
-			case <-ctx.Done():
-			case <-time.After(400 * time.Millisecond): // now fenced, now not
-			}
-		}
-	})
-	wg.Go(func() {
-		for ctx.Err() == nil {
-			p := start()
-			if p.node.Join(ctx) == nil {
-				check(p)
-				if err := p.node.Close(context.WithoutCancel(ctx)); err != nil {
-					t.Error(err)
-				}
-			}
-			p.tail.close()
-		}
-	})
-	writers := processes[:2]
-	var revoking sync.WaitGroup
-	for i, p := range writers {
-		revoking.Go(func() {
-			for deadline := time.Now().Add(4 * time.Second); time.Now().Before(deadline) && ctx.Err() == nil; {
-				position, err := events.Put(ctx, fmt.Sprint("k", i), nil, 0)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				err = p.node.Barrier(ctx, Marks{"EVENTS": position})
-				if err == nil {
-					err = p.tail.wait(ctx, position) // its own follower is its own business
-				}
-				if err == nil {
-					acknowledged.raise(position)
-				} else if !errors.Is(err, ErrNotServing) {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	revoking.Wait()
-	end()
-	wg.Wait()
-	for _, p := range processes {
-		p.tail.close()
-	}
-	if acknowledged.load() < 10 {
-		t.Errorf("only %d revocations were acknowledged", acknowledged.load())
-	}
-}
-
-// atomicMax is a number that only grows.
-type atomicMax struct {
-	mu    sync.Mutex
-	value uint64
-}
-
-func (m *atomicMax) load() uint64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.value
-}
-
-func (m *atomicMax) raise(value uint64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.value = max(m.value, value)
-}
-
-func BenchmarkNodesServing(b *testing.B) {
-	node := newTestNode(b, newTestServer(b), nil, 5, 5).join(b)
-	b.ReportAllocs()
-	for b.Loop() {
-		if !node.Serving() {
-			b.Fatal("not serving")
-		}
-	}
-}
-
-func BenchmarkNodesBarrierAlone(b *testing.B) {
-	node := newTestNode(b, newTestServer(b), nil, 5, 5).join(b)
-	marks := Marks{"EVENTS": 5}
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := node.Barrier(b.Context(), marks); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkNodesBarrierTwoPeers(b *testing.B) {
-	server := newTestServer(b)
-	node := newTestNode(b, server, nil, 5, 5).join(b)
-	newTestNode(b, server, nil, 5, 5).join(b)
-	newTestNode(b, server, nil, 5, 5).join(b)
-	marks := Marks{"EVENTS": 5}
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := node.Barrier(b.Context(), marks); err != nil {
-			b.Fatal(err)
 		}
 	}
 }

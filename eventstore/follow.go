@@ -68,7 +68,7 @@ func follow[T any](ctx context.Context, s *Store, after uint64, strict bool,
 ) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(s.closing, func() { cancel(ErrClosed) })()
+	defer context.AfterFunc(s.closing, func() { cancel(ErrClosed) })() //nolint:contextcheck // the store's life, beside the caller's
 
 	conn, err := s.connect("follower")
 	if err != nil {
@@ -151,15 +151,16 @@ func (f *following[T]) receive(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errRenew, err)
 	}
-	// Not waited for: without a subscriber the server drops the consumer.
-	defer sub.Unsubscribe()
+	// Without a subscriber the server drops the consumer. Where this fails, the
+	// connection is gone and the subscription with it.
+	defer func() { _ = sub.Unsubscribe() }()
 	// The server's flow control is the limit: 32 MiB on the way at most.
 	if err := sub.SetPendingLimits(-1, -1); err != nil {
 		return fmt.Errorf("%w: %w", errRenew, err)
 	}
 	create, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	_, err = f.js.CreatePushConsumer(create, streamName, jetstream.ConsumerConfig{
+	_, err = f.js.CreatePushConsumer(create, StreamName, jetstream.ConsumerConfig{
 		DeliverSubject: inbox,
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:    f.next,

@@ -151,7 +151,7 @@ func startCluster(t testing.TB) *cluster {
 func freePorts(t testing.TB, n int) []int {
 	var ports []int
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -252,7 +252,9 @@ func (f *faults) option(config Config) nats.Option {
 
 // Dial implements nats.CustomDialer.
 func (f *faults) Dial(network, address string) (net.Conn, error) {
-	conn, err := net.DialTimeout(network, address, testTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
 	return &faultyConn{conn, f}, err
 }
 
@@ -279,7 +281,7 @@ func (c *faultyConn) Read(p []byte) (int, error) {
 		case !lost:
 			return n, err
 		case closes:
-			c.Conn.Close()
+			c.Close()
 			return 0, io.ErrUnexpectedEOF
 		}
 	}
@@ -287,7 +289,7 @@ func (c *faultyConn) Read(p []byte) (int, error) {
 
 func (c *faultyConn) Write(p []byte) (int, error) {
 	if lost, _ := c.faults.strikes(&c.faults.onWrite, p); lost {
-		c.Conn.Close()
+		c.Close()
 		return 0, io.ErrClosedPipe
 	}
 	return c.Conn.Write(p)
@@ -327,9 +329,9 @@ func extend(t testing.TB, s *Store, stream Stream, last *Commit, n int) *Commit 
 	return last
 }
 
-// extendFast does the same without waiting for each acknowledgement: one
-// connection keeps the order.
-func extendFast(t testing.TB, s *Store, stream Stream, last *Commit, n int) *Commit {
+// extendFast does the same with a new stream, without waiting for each
+// acknowledgement: one connection keeps the order.
+func extendFast(t testing.TB, s *Store, stream Stream, n int) (last *Commit) {
 	t.Helper()
 	const window = 256
 	// An append may have been settled by the reading connection while the

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -77,7 +78,7 @@ func (s *Store) askPosition(ctx context.Context, position uint64) (*Message, err
 }
 
 func (s *Store) askLeader(ctx context.Context, question []byte) (*Message, error) {
-	answer, err := s.gets.one(ctx, &nats.Msg{Subject: "$JS.API.STREAM.MSG.GET." + streamName, Data: question}, readTimeout)
+	answer, err := s.gets.one(ctx, &nats.Msg{Subject: "$JS.API.STREAM.MSG.GET." + StreamName, Data: question}, readTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +171,7 @@ func (s *Store) page(ctx context.Context, subjects []string) (commits []Commit, 
 	if err != nil {
 		return nil, false, err
 	}
-	request, err := s.gets.ask(&nats.Msg{Subject: "$JS.API.DIRECT.GET." + streamName, Data: question}, pageSize+1)
+	request, err := s.gets.ask(&nats.Msg{Subject: "$JS.API.DIRECT.GET." + StreamName, Data: question}, pageSize+1)
 	if err != nil {
 		return nil, false, nil
 	}
@@ -201,4 +202,32 @@ func (s *Store) page(ctx context.Context, subjects []string) (commits []Commit, 
 		}
 		commits = append(commits, commit)
 	}
+}
+
+// LoadKind gives every commit of every stream of a kind, stream by stream in
+// order of version. It is for kinds of which there are few, such as catalogs.
+func (s *Store) LoadKind(ctx context.Context, kind Kind) ([]Commit, error) {
+	if err := (Stream{Kind: kind, ID: "any"}).check(); err != nil {
+		return nil, err
+	}
+	page, complete, err := s.page(ctx, []string{subjectPrefix + string(kind) + ".*.*"})
+	if err != nil {
+		return nil, err
+	}
+	if !complete {
+		return nil, fmt.Errorf("eventstore: loading all of kind %s: the answer broke off, or there are more than %d commits", kind, pageSize)
+	}
+	heads := map[string]uint64{}
+	for i := range page {
+		heads[page[i].Stream.ID] = max(heads[page[i].Stream.ID], page[i].Version)
+	}
+	var commits []Commit
+	for _, id := range slices.Sorted(maps.Keys(heads)) {
+		stream, err := s.Load(ctx, Stream{Kind: kind, ID: id}, 0)
+		if err != nil {
+			return nil, err
+		}
+		commits = append(commits, stream...)
+	}
+	return commits, nil
 }

@@ -22,6 +22,13 @@ type Message struct {
 	payload []byte
 }
 
+// NewMessage makes a message of what a consumer was given: its subject, its
+// place in the stream, its header and its payload. It fails for a subject that
+// no commit is ever stored at.
+func NewMessage(subject string, position uint64, header nats.Header, payload []byte) (Message, error) {
+	return newMessage(subject, position, header, payload)
+}
+
 // newMessage makes a message of what the server sent. It fails for a subject
 // that no commit is ever stored at.
 func newMessage(subject string, position uint64, header nats.Header, payload []byte) (Message, error) {
@@ -42,11 +49,11 @@ func (m *Message) Decode() (Commit, error) { return kinds.decodeCommit(m) }
 // ID is the id of the commit, as its header states it.
 func (m *Message) ID() domain.EventID { return domain.EventID(m.get(headerCommit)) }
 
-// Has tells whether the header lists an event of this stored name, such as
-// "member_joined.v1".
-func (m *Message) Has(name string) bool {
+// HasKind tells whether the header lists an event of this kind, in whatever
+// version: "member_joined" finds "member_joined.v1".
+func (m *Message) HasKind(kind string) bool {
 	for listed := range strings.SplitSeq(m.get(headerTypes), ",") {
-		if listed == name {
+		if name, _, ok := strings.Cut(listed, ".v"); ok && name == kind {
 			return true
 		}
 	}

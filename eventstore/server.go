@@ -95,12 +95,12 @@ const serviceUser = "service"
 // Single commits are protected by the stream's own settings as well.
 func ServicePermissions() *server.Permissions {
 	var deny []string
-	for _, stream := range []string{streamName, "KEYS"} {
+	for _, stream := range []string{StreamName, "KEYS"} {
 		for _, call := range []string{"STREAM.DELETE", "STREAM.UPDATE", "STREAM.PURGE"} {
 			deny = append(deny, "$JS.API."+call+"."+stream)
 		}
 	}
-	deny = append(deny, "$JS.API.STREAM.MSG.DELETE."+streamName)
+	deny = append(deny, "$JS.API.STREAM.MSG.DELETE."+StreamName)
 	return &server.Permissions{Publish: &server.SubjectPermission{Deny: deny}}
 }
 

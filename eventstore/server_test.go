@@ -147,9 +147,6 @@ func TestUnreachable(t *testing.T) {
 }
 
 func TestStreamWithOtherSettings(t *testing.T) {
-	ns := newTestServer(t)
-	_, js := ns.connect()
-	config := external(t, ns.ns.ClientURL())
 	for field, change := range map[string]func(*jetstream.StreamConfig){
 		"Storage":              func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage },
 		"Retention":            func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy },
@@ -170,26 +167,30 @@ func TestStreamWithOtherSettings(t *testing.T) {
 			c.PersistMode, c.AllowAtomicPublish = jetstream.AsyncPersistMode, false
 		},
 	} {
-		wrong := streamConfig(1)
-		change(&wrong)
-		if _, err := js.CreateStream(testContext(t), wrong); err != nil {
-			t.Errorf("%s: %v", field, err)
-		}
-		_, err := Open(testContext(t), config)
-		if err == nil || !strings.Contains(err.Error(), field+" is ") {
-			t.Errorf("%s: %v", field, err)
-		}
-		if err := js.DeleteStream(testContext(t), streamName); err != nil {
-			t.Errorf("%s: %v", field, err)
-		}
+		// A server for each: one that has just deleted a stream can fail to
+		// make another of that name.
+		t.Run(field, func(t *testing.T) {
+			ns := newTestServer(t)
+			_, js := ns.connect()
+			wrong := streamConfig(1)
+			change(&wrong)
+			if _, err := js.CreateStream(testContext(t), wrong); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Open(testContext(t), external(t, ns.ns.ClientURL())); err == nil || !strings.Contains(err.Error(), field+" is ") {
+				t.Error(err)
+			}
+		})
 	}
 	// What doesn't matter may differ.
+	ns := newTestServer(t)
+	_, js := ns.connect()
 	fine := streamConfig(1)
 	fine.Description, fine.Metadata, fine.Duplicates = "mine", map[string]string{"a": "b"}, time.Minute
 	if _, err := js.CreateStream(testContext(t), fine); err != nil {
 		t.Fatal(err)
 	}
-	openStore(t, config)
+	openStore(t, external(t, ns.ns.ClientURL()))
 }
 
 // TestMissing loses messages, as a failing disk does: before the stream is

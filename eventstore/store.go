@@ -2,7 +2,6 @@ package eventstore
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -189,7 +188,7 @@ func (s *Store) Close(ctx context.Context) error {
 // streamConfig is the stream that the store relies on.
 func streamConfig(replicas int) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:        streamName,
+		Name:        StreamName,
 		Description: "Roster's events: the source of truth. One message is one commit.",
 		Subjects:    []string{subjectPrefix + ">"},
 		Storage:     jetstream.FileStorage,
@@ -238,12 +237,12 @@ func (s *Store) ensureStream(ctx context.Context) error {
 	}
 	if err != nil {
 		return fmt.Errorf("eventstore: no stream %s with %d replicas: %w; does the NATS server run JetStream, on that many servers?",
-			streamName, want.Replicas, err)
+			StreamName, want.Replicas, err)
 	}
 	if wrong := differences(want, info.Config); len(wrong) > 0 {
 		return fmt.Errorf("eventstore: the stream %s exists with settings that could lose or change events: %s; "+
 			"correct them with the nats command line, or use another NATS account",
-			streamName, strings.Join(wrong, "; "))
+			StreamName, strings.Join(wrong, "; "))
 	}
 	return nil
 }
@@ -252,11 +251,11 @@ func (s *Store) ensureStream(ctx context.Context) error {
 func (s *Store) findStream(ctx context.Context, want jetstream.StreamConfig) (*jetstream.StreamInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	stream, err := s.js.Stream(ctx, streamName)
+	stream, err := s.js.Stream(ctx, StreamName)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		_, err = s.js.CreateStream(ctx, want)
 		if err == nil || errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another process was first
-			stream, err = s.js.Stream(ctx, streamName)
+			stream, err = s.js.Stream(ctx, StreamName)
 		}
 	}
 	if err != nil {
@@ -290,6 +289,13 @@ func differences(want, have jetstream.StreamConfig) []string {
 	return wrong
 }
 
+// JetStream is for durable consumers of the stream, and for streams beside it.
+// Nothing may be published to the events but by Append.
+func (s *Store) JetStream() jetstream.JetStream { return s.js }
+
+// Replicas is how many copies a stream beside the events should have.
+func (s *Store) Replicas() int { return s.config.Replicas }
+
 // Vault holds the data keys of people.
 func (s *Store) Vault() *Vault { return s.vault }
 
@@ -307,23 +313,9 @@ func (s *Store) Nodes(config NodesConfig) *Nodes { return NewNodes(s.js, config)
 // LastPosition is the position of the latest commit, as the leader of the
 // stream knows it; 0 when there is none.
 func (s *Store) LastPosition(ctx context.Context) (uint64, error) {
-	var info struct {
-		State struct {
-			LastSeq uint64 `json:"last_seq"`
-		} `json:"state"`
-		Error *apiError `json:"error"`
-	}
-	answer, err := s.gets.one(ctx, &nats.Msg{Subject: "$JS.API.STREAM.INFO." + streamName}, readTimeout)
-	if err == nil {
-		err = json.Unmarshal(answer.Data, &info)
-	}
-	if err == nil && info.Error != nil {
-		err = info.Error
-	}
-	if err != nil {
-		return 0, fmt.Errorf("eventstore: asking for the last position: %w", err)
-	}
-	return info.State.LastSeq, nil
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	return lastPosition(ctx, s.js, StreamName)
 }
 
 // apiError is a refusal by the server.

@@ -231,7 +231,7 @@ func testLongStream(t *testing.T, s *Store) {
 	const versions = 2*pageSize + 50
 	ctx := testContext(t)
 	stream := newStream()
-	last := extendFast(t, s, stream, nil, versions)
+	last := extendFast(t, s, stream, versions)
 	for _, after := range []uint64{0, 1, pageSize, versions - 3} {
 		got, err := s.Load(ctx, stream, after)
 		if err != nil || uint64(len(got)) != versions-after {

@@ -212,3 +212,9 @@ func newGCM(key *[32]byte) (cipher.AEAD, error) {
 	}
 	return cipher.NewGCM(aesBlock)
 }
+
+// DataKeyOf tells which data key a text is sealed under; empty for no text.
+func DataKeyOf(sealed domain.Sealed) string {
+	key, _, _ := strings.Cut(string(sealed), "~")
+	return key
+}

@@ -264,12 +264,12 @@ func (v *Vault) storeBlock(ctx context.Context, id string, payload []byte, previ
 // messages. Only when Erase returns without an error is all of that done;
 // otherwise it has to be called again, which is harmless.
 //
-// The server overwrites its own files and those of replicas that are up. It
-// can't reach backups, what file systems and disks keep of overwritten files,
-// the raft log of a replicated stream until its next snapshot (three minutes
-// at most while the cluster is whole), a replica that was down at the time,
-// or files that the server encrypts itself. Where these matter, what they
-// hold is of no use without the master key.
+// The server overwrites the files of the stream. What else may hold the
+// wrapped key, which the master key still opens, is beyond its reach: backups;
+// what file systems and disks keep of files that were replaced; a replica that
+// was down at the time; the raft log of a replicated stream until the server
+// compacts it (three minutes in a test); and files that the server encrypts
+// itself, where it only marks the message as deleted.
 func (v *Vault) Erase(ctx context.Context, keys ...string) (uint64, error) {
 	blocks := map[string]uint64{}
 	for _, key := range keys {
