@@ -13,7 +13,7 @@ import (
 
 // post is a request of a benchmark, over a real connection.
 func post(b *testing.B, client *http.Client, url, token string, body []byte, want int) {
-	r, err := http.NewRequest("POST", url, bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		b.Error(err)
 		return
@@ -98,7 +98,7 @@ func BenchmarkServe(b *testing.B) {
 	} {
 		b.Run(strings.ReplaceAll(test.name, " ", "_"), func(b *testing.B) {
 			b.ReportAllocs()
-			r := httptest.NewRequest(test.method, test.path, nil)
+			r := httptest.NewRequestWithContext(b.Context(), test.method, test.path, nil)
 			r.Header["Authorization"] = []string{"Bearer " + owner.token}
 			out := discard{}
 			for b.Loop() {

@@ -2,16 +2,26 @@ package api
 
 import (
 	"crypto/sha256"
-	"embed"
+	_ "embed"
 	"encoding/hex"
 	"encoding/json"
-	"io/fs"
+	"io"
 	"net/http"
 	"strings"
 )
 
-//go:embed docs/index.html docs/docs.css docs/styles.min.css docs/web-components.min.js
-var docsFiles embed.FS
+// Strings and not an embed.FS, whose files are copied into memory when they
+// are read: so what nobody looks at costs none.
+var (
+	//go:embed docs/index.html
+	docsPage string
+	//go:embed docs/docs.css
+	docsStyle string
+	//go:embed docs/styles.min.css
+	viewerStyle string
+	//go:embed docs/web-components.min.js
+	viewerScript string
+)
 
 // docsVersion is that of the viewer; it is part of its address, so that a
 // browser may keep it for good. See docs/README.md.
@@ -34,38 +44,33 @@ func (s *Server) docsRoutes() {
 	if err != nil {
 		panic(err)
 	}
-	s.router.Get("/openapi.json", static("application/json", "no-cache", asJSON))
-	s.router.Get("/openapi.yaml", static("application/yaml", "no-cache", asYAML))
+	s.router.Get("/openapi.json", static("application/json", "no-cache", tagOf(asJSON), string(asJSON)))
+	s.router.Get("/openapi.yaml", static("application/yaml", "no-cache", tagOf(asYAML), string(asYAML)))
 
-	page := s.docsFile("index.html")
-	page = []byte(strings.ReplaceAll(string(page), "{{version}}", docsVersion))
-	show := static("text/html; charset=utf-8", "no-cache", page)
+	page := strings.ReplaceAll(docsPage, "{{version}}", docsVersion)
+	show := static("text/html; charset=utf-8", "no-cache", tagOf([]byte(page)), page)
 	s.router.Get("/docs", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", docsPolicy)
 		show(w, r)
 	})
-	for name, contentType := range map[string]string{
-		"docs.css":              "text/css; charset=utf-8",
-		"styles.min.css":        "text/css; charset=utf-8",
-		"web-components.min.js": "text/javascript; charset=utf-8",
+	s.router.Get("/docs/docs.css", static("text/css; charset=utf-8", "no-cache", tagOf([]byte(docsStyle)), docsStyle))
+	for _, file := range []struct{ name, contentType, content string }{
+		{"styles.min.css", "text/css; charset=utf-8", viewerStyle},
+		{"web-components.min.js", "text/javascript; charset=utf-8", viewerScript},
 	} {
-		s.router.Get("/docs/"+docsVersion+"/"+name, static(contentType, "public, max-age=31536000, immutable", s.docsFile(name)))
+		s.router.Get("/docs/"+docsVersion+"/"+file.name,
+			static(file.contentType, "public, max-age=31536000, immutable", `"`+docsVersion+`"`, file.content))
 	}
 	s.router.Get("/", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/docs", http.StatusFound) })
 }
 
-func (s *Server) docsFile(name string) []byte {
-	content, err := fs.ReadFile(docsFiles, "docs/"+name)
-	if err != nil {
-		panic(err) // embedded, so it is there
-	}
-	return content
+func tagOf(content []byte) string {
+	hash := sha256.Sum256(content)
+	return `"` + hex.EncodeToString(hash[:16]) + `"`
 }
 
 // static serves something that stays the same as long as the process runs.
-func static(contentType, cache string, content []byte) http.HandlerFunc {
-	hash := sha256.Sum256(content)
-	tag := `"` + hex.EncodeToString(hash[:16]) + `"`
+func static(contentType, cache, tag, content string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
 		header.Set("Cache-Control", cache)
@@ -75,6 +80,6 @@ func static(contentType, cache string, content []byte) http.HandlerFunc {
 			return
 		}
 		header.Set("Content-Type", contentType)
-		_, _ = w.Write(content)
+		_, _ = io.WriteString(w, content)
 	}
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -49,6 +50,19 @@ func (x *exchange) Write(body []byte) (int, error) {
 		return x.held.Write(body)
 	}
 	n, err := x.ResponseWriter.Write(body)
+	x.bytes += int64(n)
+	return n, err
+}
+
+// WriteString spares a copy of what is embedded.
+func (x *exchange) WriteString(text string) (int, error) {
+	if x.held != nil {
+		return x.Write([]byte(text))
+	}
+	if x.status == 0 {
+		x.WriteHeader(http.StatusOK)
+	}
+	n, err := io.WriteString(x.ResponseWriter, text)
 	x.bytes += int64(n)
 	return n, err
 }

@@ -142,6 +142,9 @@ func TestACompanyFromSignUpToAuditLog(t *testing.T) {
 		t.Errorf("surviving keys: %q", got)
 	}
 	w.call("GET", team, nil, guest.auth()).is(404, "not_found")
+	if me := w.call("GET", "/v1/me", nil, guest.auth()).is(200); len(me.at("teams").([]any)) != 1 || me.text("active_team_id") != guest.team {
+		t.Errorf("who was removed still lists the team: %s", me.raw)
+	}
 	w.call("GET", team, nil, bearer(key.text("secret"))).is(200)
 	w.call("DELETE", team+"/api-keys/"+key.text("id"), nil, owner.auth()).is(204)
 	w.call("GET", team, nil, bearer(key.text("secret"))).is(401, "unauthenticated")

@@ -168,6 +168,7 @@ func newWorld(t testing.TB, o options) *world {
 		w.http.Close()
 		end()
 		tasks.Wait()
+		w.service.Close()
 		if err := errors.Join(database.Close(), w.store.Close(context.Background())); err != nil {
 			t.Error(err)
 		}
@@ -229,7 +230,7 @@ func (w *world) call(method, path string, body any, changes ...with) *reply {
 		}
 		content = bytes.NewReader(encoded)
 	}
-	r, err := http.NewRequest(method, w.http.URL+path, content)
+	r, err := http.NewRequestWithContext(context.Background(), method, w.http.URL+path, content)
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -54,7 +54,7 @@ func (s *Server) onlyOnce(ctx context.Context, x *exchange, r *http.Request, sco
 
 	hash := sha256.New()
 	for _, part := range []string{r.Method, r.URL.EscapedPath(), r.URL.RawQuery} {
-		io.WriteString(hash, part)
+		hash.Write([]byte(part))
 		hash.Write([]byte{0})
 	}
 	hash.Write(body)

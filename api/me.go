@@ -2,12 +2,12 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
-	"slices"
 	"time"
 
+	"roster/commands"
 	"roster/domain"
-	"roster/projections"
 )
 
 // membershipView is one of the teams that a user is in.
@@ -64,16 +64,39 @@ func (s *Server) meOperations() {
 }
 
 // teamsOf lists a user's teams, and says which of them is the active one: the
-// chosen one as long as they are in it, else the first.
-func (s *Server) teamsOf(ctx context.Context, user domain.UserID, chosen domain.TeamID) ([]projections.Membership, domain.TeamID, error) {
-	teams, err := s.projections.TeamsOf(ctx, user)
-	if err != nil || len(teams) == 0 {
+// chosen one as long as they are in it, else the first. The read model says
+// which teams there may be, and each team itself whether the user is in it
+// now: somebody who was removed must not find it in the list for as long as
+// the read model takes.
+func (s *Server) teamsOf(ctx context.Context, user domain.UserID, chosen domain.TeamID) ([]membershipView, domain.TeamID, error) {
+	memberships, err := s.projections.TeamsOf(ctx, user)
+	if err != nil {
 		return nil, "", err
 	}
-	if slices.ContainsFunc(teams, func(m projections.Membership) bool { return m.Team == chosen }) {
-		return teams, chosen, nil
+	self := commands.Caller{Actor: domain.ByUser(user), User: user}
+	teams := make([]membershipView, 0, len(memberships))
+	var active domain.TeamID
+	for _, membership := range memberships {
+		view := membershipView{JoinedAt: membership.JoinedAt}
+		_, err := s.commands.ViewTeam(ctx, self, membership.Team, func(t *domain.Team, _ time.Time) error {
+			view.TeamRoleView = TeamRoleView{ID: t.ID(), Name: t.Name(), Catalog: t.Catalog().Name, Plan: t.PlanKey()}
+			if member, ok := t.Member(user); ok {
+				view.Role = member.Role
+			}
+			return nil
+		})
+		switch {
+		case errors.Is(err, domain.ErrNotFound):
+			continue
+		case err != nil:
+			return nil, "", err
+		}
+		teams = append(teams, view)
+		if active == "" || view.ID == chosen {
+			active = view.ID
+		}
 	}
-	return teams, teams[0].Team, nil
+	return teams, active, nil
 }
 
 func (s *Server) me(ctx context.Context, x *exchange) (meView, error) {
@@ -85,14 +108,7 @@ func (s *Server) me(ctx context.Context, x *exchange) (meView, error) {
 	if err != nil {
 		return meView{}, err
 	}
-	view := meView{User: viewUser(me.User), Teams: make([]membershipView, len(teams)), ActiveTeamID: active}
-	for i, team := range teams {
-		view.Teams[i] = membershipView{
-			TeamRoleView: TeamRoleView{ID: team.Team, Name: team.Name, Role: team.Role, Catalog: team.Catalog, Plan: team.Plan},
-			JoinedAt:     team.JoinedAt,
-		}
-	}
-	return view, nil
+	return meView{User: viewUser(me.User), Teams: teams, ActiveTeamID: active}, nil
 }
 
 func (s *Server) getMe(ctx context.Context, x *exchange, _ *struct{}) (meView, error) {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -53,7 +54,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		}
 		x.ip = s.clientAddress(r)
 		w.Header()["X-Request-Id"] = []string{x.id}
-		r = r.WithContext(&exchangeContext{Context: r.Context(), x: x})
+		r = r.WithContext(&exchangeContext{Context: r.Context(), x: x}) //nolint:contextcheck // it is r's context, with the exchange
 
 		// In a defer, so that it also sees a request that was aborted.
 		defer s.finish(x, r)
@@ -134,13 +135,13 @@ func knownMethod(method string) string {
 
 func (s *Server) recoverPanics(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
+		defer func() { //nolint:contextcheck // what is logged outlives the request, and nothing else does
 			reason := recover()
 			if reason == nil {
 				return
 			}
 			x := exchangeOf(r.Context())
-			if reason == http.ErrAbortHandler {
+			if err, ok := reason.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 				panic(reason) // the way to cut a connection off; net/http stays silent about it
 			}
 			x.failure = fmt.Errorf("panic: %v", reason)
@@ -228,7 +229,7 @@ func (s *Server) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
 				allowed = append(allowed, method)
 			}
 		}
-		p.header("Allow", strings.Join(allowed, ", "))
+		p = p.header("Allow", strings.Join(allowed, ", "))
 	}
 	writeProblem(w, r, p)
 }

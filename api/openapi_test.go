@@ -252,11 +252,11 @@ func TestNoOperationReachesIntoAnotherTeam(t *testing.T) {
 	fill := func(path, team string) string {
 		parts := strings.Split(path, "/")
 		for i, part := range parts {
-			switch name := strings.Trim(part, "{}"); {
-			case name == part:
-			case name == "team":
+			switch name := strings.Trim(part, "{}"); name {
+			case part:
+			case "team":
 				parts[i] = team
-			case name == "id":
+			case "id":
 				parts[i] = foreign[parts[i-1]]
 			default:
 				parts[i] = foreign[name]

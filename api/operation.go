@@ -229,6 +229,7 @@ func (s *Server) admit(ctx context.Context, x *exchange, hctx huma.Context, r *h
 		return s.freshState(ctx, r)
 	case readsModel:
 		return s.freshModel(ctx, x, r, in)
+	case readsNothing:
 	}
 	return nil
 }

@@ -108,10 +108,9 @@ func statusText(status int) string {
 	return http.StatusText(status)
 }
 
-// at gives the field at fault. The pointer is that of a body's field.
-func (p *Problem) at(pointer, detail string) *Problem {
+// at adds a field at fault. The pointer is that of a body's field.
+func (p *Problem) at(pointer, detail string) {
 	p.Errors = append(p.Errors, FieldProblem{Pointer: pointer, Detail: detail})
-	return p
 }
 
 // in is like at, for a parameter of the query or a header.
@@ -214,7 +213,7 @@ func refused(refusal *domain.Error) *Problem {
 		p.at("#/"+strings.TrimLeft(refusal.Field, "#/"), refusal.Detail)
 	}
 	if status == http.StatusUnauthorized {
-		p.header("WWW-Authenticate", "Bearer")
+		p = p.header("WWW-Authenticate", "Bearer")
 	}
 	return p
 }

@@ -95,6 +95,7 @@ func New(config Config) *Server {
 func (s *Server) operations() {
 	s.userOperations()
 	s.sessionOperations()
+	s.resetOperations()
 	s.meOperations()
 	s.teamOperations()
 	s.memberOperations()

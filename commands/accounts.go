@@ -45,63 +45,82 @@ type Registered struct {
 
 // Register opens an account and a team whose owner it is, all or nothing.
 func (s *Service) Register(ctx context.Context, by Caller, r Registration) (Registered, Done, error) {
-	catalog, err := s.catalogs.choose(r.Catalog)
-	if err != nil {
-		return Registered{}, Done{}, err
+	stream := s.teams.stream(newID(ctx, domain.PrefixTeam, "team"))
+	team, err := s.earlier(ctx, stream)
+	if err == nil && team == nil {
+		team, err = s.openAccount(ctx, by, r, stream)
 	}
-	person, err := s.newPerson(ctx, by, r.Email, r.Name, r.Password)
-	if err != nil {
-		return Registered{}, Done{}, err
-	}
-	by = person.asCaller(by)
-	now := s.Now()
-
-	teamID := domain.TeamID(newID(ctx, domain.PrefixTeam, "team"))
-	events, err := domain.NewTeam(teamID, s.catalogs).Create(person.id, person.registered.Address, r.TeamName, catalog)
-	if err != nil {
-		return Registered{}, Done{}, renamed(err, "#/name", "#/team_name")
-	}
-	commits, err := s.registration(ctx, by, person, now)
-	if err != nil {
-		return Registered{}, Done{}, err
-	}
-	team, err := s.commit(ctx, by, s.teams.stream(string(teamID)), 0, eventstore.Hash{}, now, events)
-	if err != nil {
-		return Registered{}, Done{}, err
-	}
-	if err := s.store.Append(ctx, append(commits, team)...); errors.Is(err, eventstore.ErrConflict) {
-		return Registered{}, Done{}, s.addressTaken(ctx, by)
-	} else if err != nil {
-		return Registered{}, Done{}, unavailable(err)
-	}
-
-	session, err := s.startSession(ctx, by)
 	if err != nil {
 		return Registered{}, Done{}, err
 	}
 	created := team.Events[0].Event.(domain.TeamCreated)
-	return Registered{
-		User:    person.account(),
-		Team:    TeamRole{ID: teamID, Name: created.Name, Role: created.OwnerRole, Catalog: created.Catalog, Plan: created.Plan},
-		Session: session,
-	}, Done{team.Position, team.Version}, nil
+	session, err := s.startSession(ctx, by.as(created.Owner))
+	if err != nil {
+		return Registered{}, Done{}, err
+	}
+	me, _, err := s.me(ctx, created.Owner)
+	return Registered{User: me.User, Team: createdTeam(team), Session: session}, Done{session.done.Position, team.Version}, err
+}
+
+// openAccount appends an account and its team, and gives the commit of the
+// team.
+func (s *Service) openAccount(ctx context.Context, by Caller, r Registration, stream eventstore.Stream) (*eventstore.Commit, error) {
+	catalog, err := s.catalogs.choose(r.Catalog)
+	if err != nil {
+		return nil, err
+	}
+	person, err := s.newPerson(ctx, by, r.Email, r.Name, r.Password)
+	if err != nil {
+		return nil, err
+	}
+	by = person.asCaller(by)
+	now := s.Now()
+
+	events, err := domain.NewTeam(domain.TeamID(stream.ID), s.catalogs).Create(person.id, person.registered.Address, r.TeamName, catalog)
+	if err != nil {
+		return nil, renamed(err, "#/name", "#/team_name")
+	}
+	commits, err := s.registration(ctx, by, person, now)
+	if err != nil {
+		return nil, err
+	}
+	team, err := s.commit(ctx, by, stream, 0, eventstore.Hash{}, now, events)
+	if err != nil {
+		return nil, err
+	}
+	err = s.store.Append(ctx, append(commits, team)...)
+	switch {
+	case err == nil:
+		return team, nil
+	case !errors.Is(err, eventstore.ErrConflict):
+		return nil, unavailable(err)
+	}
+	if team, err = s.ours(ctx, stream); team != nil || err != nil {
+		return team, err
+	}
+	return nil, s.addressTaken(ctx, by)
+}
+
+// createdTeam is a new team as its owner has it.
+func createdTeam(commit *eventstore.Commit) TeamRole {
+	created := commit.Events[0].Event.(domain.TeamCreated)
+	return TeamRole{
+		ID: domain.TeamID(commit.Stream.ID), Name: created.Name, Role: created.OwnerRole,
+		Catalog: created.Catalog, Plan: created.Plan,
+	}
 }
 
 // person is somebody who is about to get an account.
 type person struct {
-	id          domain.UserID
-	email, name string
-	dataKey     string
-	registered  domain.UserRegistered
-}
-
-func (p person) account() Account {
-	return Account{ID: p.id, Email: p.email, Name: p.name, Verified: p.registered.Verified}
+	id         domain.UserID
+	dataKey    string
+	registered domain.UserRegistered
 }
 
 // asCaller makes the new user the actor of their own registration.
 func (p person) asCaller(by Caller) Caller {
-	by.Actor, by.User, by.DataKey = domain.ByUser(p.id), p.id, p.dataKey
+	by = by.as(p.id)
+	by.DataKey = p.dataKey
 	return by
 }
 
@@ -128,7 +147,7 @@ func (s *Service) newPerson(ctx context.Context, by Caller, email, name, passwor
 	if err != nil {
 		return person{}, unavailable(err)
 	}
-	p := person{id: domain.UserID(newID(ctx, domain.PrefixUser, "user")), email: email, name: name, dataKey: dataKey}
+	p := person{id: domain.UserID(newID(ctx, domain.PrefixUser, "user")), dataKey: dataKey}
 	p.registered = domain.UserRegistered{Address: s.vault.Address(email), DataKey: dataKey}
 	for _, field := range []struct {
 		sealed *domain.Sealed
@@ -272,8 +291,15 @@ func (s *Service) ChangePassword(ctx context.Context, by Caller, current, next s
 	if err := by.userOnly(); err != nil {
 		return Done{}, err
 	}
-	if err := s.reauthenticate(ctx, by, "#/current_password", current); err != nil {
+	earlier, err := s.earlier(ctx, s.users.stream(string(by.User)))
+	if err != nil {
 		return Done{}, err
+	}
+	var proven domain.Sealed
+	if earlier == nil { // else the password that was the present one is no more
+		if proven, err = s.reauthenticate(ctx, by, "#/current_password", current); err != nil {
+			return Done{}, err
+		}
 	}
 	if err := s.passwords.check("#/new_password", next); err != nil {
 		return Done{}, err
@@ -287,12 +313,16 @@ func (s *Service) ChangePassword(ctx context.Context, by Caller, current, next s
 		return Done{}, unavailable(err)
 	}
 	out, err := do(ctx, s, s.users, string(by.User), by, func(u *domain.User, _ time.Time) (decision, error) {
+		if u.PasswordHash() != proven { // somebody else was faster
+			return decision{}, wrongPassword("#/current_password")
+		}
 		return decided(u.ChangePassword(sealed))
 	})
 	if err != nil {
 		return Done{}, err
 	}
-	return out.Done, s.endSessions(ctx, by, by.User, by.Session)
+	last, err := s.endSessions(ctx, by, by.User, by.Session)
+	return Done{max(out.Position, last), out.Version}, err
 }
 
 // ChooseTeam remembers which of their teams the caller looks at.

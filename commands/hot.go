@@ -102,15 +102,18 @@ func (h *hot[S]) entry(id string) *entry[S] {
 func (h *hot[S]) view(ctx context.Context, id string, look func(state S, version, position uint64)) error {
 	e := h.entry(id)
 	e.mu.RLock()
-	if e.version > 0 && e.version >= e.seen.Load() {
+	if e.current() {
 		defer e.mu.RUnlock()
 		look(e.state, e.version, e.position)
 		return nil
 	}
 	e.mu.RUnlock()
 
+	var err error
 	e.turn.Lock()
-	_, err := h.refresh(ctx, id, e, h.store.Load)
+	if !e.current() { // of many who wait, only the first has to load
+		_, err = h.refresh(ctx, id, e, h.store.Load)
+	}
 	e.turn.Unlock()
 	if err != nil {
 		return err
@@ -126,15 +129,17 @@ func (h *hot[S]) view(ctx context.Context, id string, look func(state S, version
 // the strength of a state that may be out of date.
 func (h *hot[S]) ask(ctx context.Context, id string, look func(state S, version, position uint64) error) error {
 	var refusal error
-	once := func(state S, version, position uint64) { refusal = look(state, version, position) }
+	var seen uint64
+	once := func(state S, version, position uint64) { refusal, seen = look(state, version, position), version }
 	if err := h.view(ctx, id, once); err != nil || refusal == nil || !h.shared {
 		return cmp.Or(err, refusal)
 	}
 	e := h.entry(id)
 	e.turn.Lock()
-	news, err := h.refresh(ctx, id, e, h.store.CatchUp)
+	_, err := h.refresh(ctx, id, e, h.store.CatchUp)
+	moved := e.version != seen // by that, or by a command that had the turn before
 	e.turn.Unlock()
-	if err == nil && len(news) > 0 {
+	if err == nil && moved {
 		err = h.view(ctx, id, once)
 	}
 	return cmp.Or(err, refusal)
@@ -166,6 +171,10 @@ func (h *hot[S]) refresh(
 	return commits, nil
 }
 
+// current tells whether the state is loaded and nothing newer was heard of.
+// The caller holds the read lock or the turn.
+func (e *entry[S]) current() bool { return e.version > 0 && e.version >= e.seen.Load() }
+
 // fold applies one commit. The caller holds the write lock.
 func (e *entry[S]) fold(commit *eventstore.Commit) {
 	for i := range commit.Events {
@@ -191,7 +200,6 @@ type decision struct {
 type outcome struct {
 	Done
 	commit *eventstore.Commit
-	now    time.Time
 }
 
 // do is the way of every command: load, decide, append, and decide again when
@@ -210,9 +218,10 @@ func do[S folder](
 	}
 
 	stream := h.stream(id)
-	if e.version == 0 || e.version < e.seen.Load() {
-		if _, err := h.refresh(ctx, id, e, h.store.Load); err != nil {
-			return outcome{}, err
+	if !e.current() {
+		news, err := h.refresh(ctx, id, e, h.store.Load)
+		if ours := oursAmong(ctx, stream, news); ours != nil || err != nil {
+			return s.again(ctx, ours, err)
 		}
 	}
 	if earlier, err := s.earlier(ctx, stream); earlier != nil || err != nil {
@@ -242,7 +251,7 @@ func do[S folder](
 				// That it is so already is an acknowledgement as well.
 				err = s.barrier(ctx, marks{eventsMark: e.position})
 			}
-			return outcome{Done: Done{e.position, e.version}, now: now}, err
+			return outcome{Done: Done{e.position, e.version}}, err
 		}
 
 		commit, err := s.commit(ctx, by, stream, e.version, e.hash, now, decided.events)
@@ -259,15 +268,11 @@ func do[S folder](
 			// Should e have been dropped meanwhile, the one in its place has to
 			// learn of this before the caller does.
 			h.observe(id, commit.Version)
-			return outcome{Done: Done{commit.Position, commit.Version}, commit: commit, now: now},
-				s.settle(ctx, commit)
+			return outcome{Done: Done{commit.Position, commit.Version}, commit: commit}, s.settle(ctx, commit)
 		case errors.Is(err, eventstore.ErrConflict):
 			news, err := h.refresh(ctx, id, e, h.store.CatchUp)
-			if err != nil {
-				return outcome{}, err
-			}
-			if ours := oursAmong(ctx, stream, news); ours != nil {
-				return s.again(ctx, ours, nil)
+			if ours := oursAmong(ctx, stream, news); ours != nil || err != nil {
+				return s.again(ctx, ours, err)
 			}
 		case errors.Is(err, eventstore.ErrUnsettled):
 			// What is in memory can't be trusted any more.
@@ -286,8 +291,7 @@ func (s *Service) again(ctx context.Context, earlier *eventstore.Commit, err err
 	if err != nil {
 		return outcome{}, err
 	}
-	return outcome{Done: Done{earlier.Position, earlier.Version}, commit: earlier, now: earlier.At},
-		s.settle(ctx, earlier)
+	return outcome{Done: Done{earlier.Position, earlier.Version}, commit: earlier}, s.settle(ctx, earlier)
 }
 
 // later gives the time of a commit: the clock, but never before the commit

@@ -22,15 +22,14 @@ func (s *Service) RequestTransfer(ctx context.Context, by Caller, team domain.Te
 	if err := by.userOnly(); err != nil {
 		return Transfer{}, Done{}, err
 	}
-	// A request that would be refused anyway costs no password check, and who
-	// isn't in the team learns nothing from the order of the two.
-	if _, err := s.ViewTeam(ctx, by, team, func(t *domain.Team, now time.Time) error {
-		_, err := t.RequestTransfer(by.Actor, "", to, now)
-		return err
-	}); err != nil {
-		return Transfer{}, Done{}, err
+	if !domain.ValidID(domain.PrefixTeam, string(team)) {
+		return Transfer{}, Done{}, domain.ErrNotFound
 	}
-	if err := s.reauthenticate(ctx, by, "#/password", password); err != nil {
+	earlier, err := s.earlier(ctx, s.teams.stream(string(team)))
+	if err == nil && earlier == nil {
+		err = s.mayRequestTransfer(ctx, by, team, to, password)
+	}
+	if err != nil {
 		return Transfer{}, Done{}, err
 	}
 	id := domain.TransferID(newID(ctx, domain.PrefixTransfer, "transfer"))
@@ -42,6 +41,20 @@ func (s *Service) RequestTransfer(ctx context.Context, by Caller, team domain.Te
 	}
 	requested := out.commit.Events[0].Event.(domain.OwnershipTransferRequested)
 	return Transfer{ID: requested.Transfer, To: requested.To, Status: "pending", ExpiresAt: requested.ExpiresAt}, out.Done, nil
+}
+
+// mayRequestTransfer checks the password. A request that would be refused
+// anyway costs no password check, and who isn't in the team learns nothing from
+// the order of the two.
+func (s *Service) mayRequestTransfer(ctx context.Context, by Caller, team domain.TeamID, to domain.UserID, password string) error {
+	if _, err := s.ViewTeam(ctx, by, team, func(t *domain.Team, now time.Time) error {
+		_, err := t.RequestTransfer(by.Actor, "", to, now)
+		return err
+	}); err != nil {
+		return err
+	}
+	_, err := s.reauthenticate(ctx, by, "#/password", password)
+	return err
 }
 
 // CancelTransfer withdraws a pending transfer.

@@ -36,8 +36,11 @@ func (s *Service) openBuckets(ctx context.Context) error {
 	return nil
 }
 
-// Close ends what the service does in the background.
-func (s *Service) Close() { s.sessions.bucket.Close() }
+// Close ends what the service does in the background, once that is done.
+func (s *Service) Close() {
+	s.background.close()
+	s.sessions.bucket.Close()
+}
 
 // Follow keeps this node's aggregates current: it notes every commit of the
 // event stream, from the end as it is now. ready is called once everything

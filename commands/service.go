@@ -47,6 +47,8 @@ type Service struct {
 	sessions  *sessions
 	answers   *eventstore.Bucket
 
+	background background
+
 	baseURL       string
 	operatorToken string
 	instance      string // of this process
@@ -180,7 +182,7 @@ func (s *Service) commit(
 		}
 	}
 	if by.DataKey != "" && by.IP != "" {
-		plain, err := json.Marshal(origin{IP: by.IP, UserAgent: by.UserAgent})
+		plain, err := json.Marshal(origin{IP: by.IP, UserAgent: clip(by.UserAgent, maxUserAgent)})
 		if err != nil {
 			return nil, err
 		}

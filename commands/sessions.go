@@ -127,13 +127,22 @@ type Session struct {
 	Current    bool // it is the one that asks
 }
 
-// start makes a session, always with a new token. Only the repetition of an
-// attempt gets the session that the attempt made before.
+// name gives a session its id and its token, which are always new. Only the
+// repetition of an attempt gets those of the session that it made before.
+func (s *sessions) name(ctx context.Context, user domain.UserID) NewSession {
+	return NewSession{
+		ID:    domain.SessionID(newID(ctx, domain.PrefixSession, "session")),
+		Token: sessionPrefix + strings.TrimPrefix(string(user), domain.PrefixUser+"_") + "_" + newSecret(ctx, "session"),
+	}
+}
+
+// start makes a session. When an earlier try of the attempt has made it, it is
+// that one.
 func (s *sessions) start(ctx context.Context, user domain.UserID, dataKey, ip, userAgent string) (NewSession, error) {
 	now := s.now()
-	id := domain.SessionID(newID(ctx, domain.PrefixSession, "session"))
-	token := sessionPrefix + string(user[len(user)-idSuffix:]) + "_" + newSecret(ctx, "session")
-	key, _, ok := sessionKey(token)
+	session := s.name(ctx, user)
+	id := session.ID
+	key, _, ok := sessionKey(session.Token)
 	if !ok {
 		return NewSession{}, errors.New("commands: a session needs the id of a user")
 	}
@@ -168,7 +177,26 @@ func (s *sessions) start(ctx context.Context, user domain.UserID, dataKey, ip, u
 	case err != nil:
 		return NewSession{}, unavailable(err)
 	}
-	return NewSession{ID: record.ID, Token: token, ExpiresAt: record.ExpiresAt, displaced: displaced}, nil
+	session.ExpiresAt, session.displaced = record.ExpiresAt, displaced
+	return session, nil
+}
+
+// started gives a session that an earlier try of the attempt has started, as it
+// did then: it may have ended since.
+func (s *sessions) started(ctx context.Context, user domain.UserID, commit *eventstore.Commit) (NewSession, error) {
+	session := s.name(ctx, user)
+	key, _, _ := sessionKey(session.Token)
+	record, err := s.fresh(ctx, key)
+	switch {
+	case err == nil:
+		session.ExpiresAt = record.ExpiresAt
+	case errors.Is(err, ErrUnauthenticated):
+		session.ExpiresAt = commit.At.Add(sessionLifetime)
+	default:
+		return NewSession{}, err
+	}
+	session.done = Done{commit.Position, commit.Version}
+	return session, nil
 }
 
 // makeRoom ends the sessions of a user that would be too many with one more.

@@ -1,7 +1,9 @@
 package commands
 
 import (
+	"cmp"
 	"context"
+	"errors"
 
 	"roster/domain"
 	"roster/eventstore"
@@ -25,7 +27,8 @@ func (s *Service) SignIn(ctx context.Context, by Caller, email, password string)
 	if err := s.proves(ctx, by, address, user, password); err != nil {
 		return SignedIn{}, Done{}, err
 	}
-	by.Actor, by.User, by.DataKey = domain.ByUser(user.ID()), user.ID(), user.DataKey()
+	by = by.as(user.ID())
+	by.DataKey = user.DataKey()
 	session, err := s.startSession(ctx, by)
 	if err != nil {
 		return SignedIn{}, Done{}, err
@@ -88,21 +91,33 @@ func (s *Service) proves(ctx context.Context, by Caller, address domain.AddressI
 }
 
 // reauthenticate asks a signed-in user for the password again, before
-// something that a borrowed session must not do.
-func (s *Service) reauthenticate(ctx context.Context, by Caller, pointer, password string) error {
+// something that a borrowed session must not do. It gives the hash that the
+// password was checked against.
+func (s *Service) reauthenticate(ctx context.Context, by Caller, pointer, password string) (domain.Sealed, error) {
 	var user domain.User
 	if err := s.users.view(ctx, string(by.User), func(u *domain.User, _, _ uint64) { user = *u }); err != nil {
-		return err
+		return "", err
 	}
 	err := s.proves(ctx, by, user.Address(), &user, password)
-	if err == domain.ErrInvalidCredentials {
-		return &domain.Error{Kind: domain.Forbidden, Code: "wrong_password", Field: pointer, Detail: "The present password is wrong."}
+	if errors.Is(err, domain.ErrInvalidCredentials) {
+		err = wrongPassword(pointer)
 	}
-	return err
+	return user.PasswordHash(), err
+}
+
+func wrongPassword(pointer string) error {
+	return &domain.Error{Kind: domain.Forbidden, Code: "wrong_password", Field: pointer, Detail: "The present password is wrong."}
 }
 
 // startSession makes a session of the caller and records that it started.
 func (s *Service) startSession(ctx context.Context, by Caller) (NewSession, error) {
+	started, err := s.earlier(ctx, sessionStream(s.sessions.name(ctx, by.User).ID))
+	if err != nil {
+		return NewSession{}, err
+	}
+	if started != nil { // it may have ended since, so it isn't made again
+		return s.sessions.started(ctx, by.User, started)
+	}
 	// The data key is the one that the account has, which in a repeated
 	// attempt isn't the one that was made for it this time.
 	if err := s.users.view(ctx, string(by.User), func(u *domain.User, _, _ uint64) { by.DataKey = u.DataKey() }); err != nil {
@@ -117,7 +132,16 @@ func (s *Service) startSession(ctx context.Context, by Caller) (NewSession, erro
 	if err != nil {
 		return NewSession{}, err
 	}
-	if err := s.store.Append(ctx, commit); err != nil {
+	err = s.store.Append(ctx, commit)
+	if errors.Is(err, eventstore.ErrConflict) {
+		// Another try of this attempt has recorded it; or a change of the
+		// password has ended it already.
+		if started, err = s.ours(ctx, sessionStream(session.ID)); started != nil {
+			return s.sessions.started(ctx, by.User, started)
+		}
+		return NewSession{}, cmp.Or(err, error(domain.ErrInvalidCredentials))
+	}
+	if err != nil {
 		return NewSession{}, unavailable(err)
 	}
 	session.done = Done{commit.Position, commit.Version}
@@ -158,41 +182,54 @@ func (s *Service) EndSession(ctx context.Context, by Caller, id domain.SessionID
 	return s.recordEnd(ctx, by, by.User, id)
 }
 
-// endSessions ends the sessions of a user except one.
-func (s *Service) endSessions(ctx context.Context, by Caller, user domain.UserID, except domain.SessionID) error {
+// endSessions ends the sessions of a user except one, and gives the position
+// of the last record of that.
+func (s *Service) endSessions(ctx context.Context, by Caller, user domain.UserID, except domain.SessionID) (last uint64, err error) {
 	ended, revision, err := s.sessions.endAll(ctx, user, except)
 	if err != nil || len(ended) == 0 {
-		return err
+		return 0, err
 	}
 	if err := s.barrier(ctx, marks{sessionsMark: revision}); err != nil {
-		return err
+		return 0, err
 	}
 	for _, id := range ended {
-		if _, err := s.recordEnd(ctx, by, user, id); err != nil {
-			return err
+		done, err := s.recordEnd(ctx, by, user, id)
+		if err != nil {
+			return last, err
 		}
+		last = done.Position
 	}
-	return nil
+	return last, nil
 }
 
+// recordEnd records that a session has ended, once however many end it at the
+// same time.
 func (s *Service) recordEnd(ctx context.Context, by Caller, user domain.UserID, id domain.SessionID) (Done, error) {
-	started, err := s.store.Load(ctx, sessionStream(id), 0)
-	if err != nil {
-		return Done{}, unavailable(err)
+	ctx = withoutAttempt(ctx) // the attempt's own id is that of the start
+	for {
+		commits, err := s.store.Load(ctx, sessionStream(id), 0)
+		if err != nil {
+			return Done{}, unavailable(err)
+		}
+		var head eventstore.Commit
+		if len(commits) > 0 {
+			head = commits[len(commits)-1]
+			if _, ended := head.Events[0].Event.(domain.SessionEnded); ended {
+				return Done{head.Position, head.Version}, nil
+			}
+		}
+		commit, err := s.commit(ctx, by, sessionStream(id), head.Version, head.Hash, later(s.Now(), head.At),
+			[]domain.Event{domain.SessionEnded{User: user, Session: id}})
+		if err != nil {
+			return Done{}, err
+		}
+		switch err := s.store.Append(ctx, commit); {
+		case err == nil:
+			return Done{commit.Position, commit.Version}, nil
+		case !errors.Is(err, eventstore.ErrConflict):
+			return Done{}, unavailable(err)
+		}
 	}
-	var head eventstore.Commit
-	if len(started) > 0 {
-		head = started[len(started)-1]
-	}
-	commit, err := s.commit(ctx, by, sessionStream(id), head.Version, head.Hash, later(s.Now(), head.At),
-		[]domain.Event{domain.SessionEnded{User: user, Session: id}})
-	if err != nil {
-		return Done{}, err
-	}
-	if err := s.store.Append(ctx, commit); err != nil {
-		return Done{}, unavailable(err)
-	}
-	return Done{commit.Position, commit.Version}, nil
 }
 
 // Sessions lists the caller's own sessions.

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"roster/domain"
@@ -32,33 +33,49 @@ func (s *Service) CreateTeam(ctx context.Context, by Caller, name, catalogName s
 	if err := by.userOnly(); err != nil {
 		return TeamRole{}, Done{}, err
 	}
+	stream := s.teams.stream(newID(ctx, domain.PrefixTeam, "team"))
+	team, err := s.earlier(ctx, stream)
+	if err == nil && team == nil {
+		team, err = s.openTeam(ctx, by, name, catalogName, stream)
+	}
+	if err != nil {
+		return TeamRole{}, Done{}, err
+	}
+	return createdTeam(team), Done{team.Position, team.Version}, nil
+}
+
+// openTeam appends a team and gives its commit. It doesn't go through do, as
+// there is nothing to load of a team that is new.
+func (s *Service) openTeam(ctx context.Context, by Caller, name, catalogName string, stream eventstore.Stream) (*eventstore.Commit, error) {
 	if name == "" {
-		return TeamRole{}, Done{}, invalidField("#/name", "is required")
+		return nil, invalidField("#/name", "is required")
 	}
 	catalog, err := s.catalogs.choose(catalogName)
 	if err != nil {
-		return TeamRole{}, Done{}, err
+		return nil, err
 	}
-	var address domain.AddressID
-	if err := s.users.view(ctx, string(by.User), func(u *domain.User, _, _ uint64) { address = u.Address() }); err != nil {
-		return TeamRole{}, Done{}, err
-	}
-	id := domain.TeamID(newID(ctx, domain.PrefixTeam, "team"))
-	events, err := domain.NewTeam(id, s.catalogs).Create(by.User, address, name, catalog)
+	address, err := s.addressOf(ctx, by.User)
 	if err != nil {
-		return TeamRole{}, Done{}, err
+		return nil, err
 	}
-	// Not through do: there is nothing to load of a team that is new.
-	commit, err := s.commit(ctx, by, s.teams.stream(string(id)), 0, eventstore.Hash{}, s.Now(), events)
+	events, err := domain.NewTeam(domain.TeamID(stream.ID), s.catalogs).Create(by.User, address, name, catalog)
 	if err != nil {
-		return TeamRole{}, Done{}, err
+		return nil, err
 	}
-	if err := s.store.Append(ctx, commit); err != nil {
-		return TeamRole{}, Done{}, unavailable(err)
+	commit, err := s.commit(ctx, by, stream, 0, eventstore.Hash{}, s.Now(), events)
+	if err != nil {
+		return nil, err
 	}
-	created := events[0].(domain.TeamCreated)
-	return TeamRole{ID: id, Name: created.Name, Role: created.OwnerRole, Catalog: created.Catalog, Plan: created.Plan},
-		Done{commit.Position, commit.Version}, nil
+	err = s.store.Append(ctx, commit)
+	if errors.Is(err, eventstore.ErrConflict) {
+		if ours, err := s.ours(ctx, stream); ours != nil || err != nil {
+			return ours, err
+		}
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return commit, nil
 }
 
 // RenameTeam changes a team's name.

@@ -36,6 +36,9 @@ var throttleBucket = eventstore.BucketConfig{Name: "THROTTLE", TTL: knownNetwork
 // network alone can't use up every opening, since its own failures are
 // forgiven more slowly than those openings come.
 //
+// Requests to reset a password are counted beside that; see
+// resetNetworkAllowance.
+//
 // The bucket holds keyed hashes in place of addresses and networks. Records go
 // by themselves: counters when all is forgiven, networks after 30 days.
 type throttle struct {
@@ -227,13 +230,8 @@ type signInAttempt struct {
 // begin counts an attempt to sign in before it is made. *Throttled means that
 // it must not be made now, ErrUnavailable that it couldn't be counted.
 func (t *throttle) begin(ctx context.Context, address domain.AddressID, ip string) (*signInAttempt, error) {
-	network := networkOf(ip)
-	a := &signInAttempt{
-		throttle: t,
-		account:  "a." + t.mac([]byte("account"), []byte(address)),
-		network:  t.networkKey(ip),
-		pair:     t.mac([]byte("pair"), []byte(address), []byte(network)),
-	}
+	account, pair := t.accountKeys(address, ip)
+	a := &signInAttempt{throttle: t, account: account, network: t.networkKey(ip), pair: pair}
 	onNetwork, err := readRecord[counter](ctx, t, a.network)
 	if err != nil {
 		return nil, err
@@ -325,6 +323,13 @@ func (t *throttle) countNetwork(ctx context.Context, key string) (was, became co
 
 func (t *throttle) networkKey(ip string) string {
 	return "n." + t.mac([]byte("network"), []byte(networkOf(ip)))
+}
+
+// accountKeys gives the key of an account's record, and the hash under which
+// the record has a network.
+func (t *throttle) accountKeys(address domain.AddressID, ip string) (account, pair string) {
+	return "a." + t.mac([]byte("account"), []byte(address)),
+		t.mac([]byte("pair"), []byte(address), []byte(networkOf(ip)))
 }
 
 // networkOf is the part of an IP address that stands for one place: all of an

@@ -3,6 +3,7 @@ package domain_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -23,6 +24,9 @@ func TestUser(t *testing.T) {
 	verified := func(u *domain.User) ([]domain.Event, error) { return u.VerifyEmail(), nil }
 	renamed := func(u *domain.User) ([]domain.Event, error) { return u.Rename("sealed-other") }
 	password := func(u *domain.User) ([]domain.Event, error) { return u.ChangePassword("sealed-new") }
+	reset := func(at time.Time) func(*domain.User) ([]domain.Event, error) {
+		return func(u *domain.User) ([]domain.Event, error) { return u.ResetPassword("sealed-new", t0, at) }
+	}
 	chosen := func(u *domain.User) ([]domain.Event, error) { return u.ChooseTeam("team-2") }
 	for _, c := range []struct {
 		name  string
@@ -39,6 +43,14 @@ func TestUser(t *testing.T) {
 		{"not without an account", nil, renamed, nil, domain.ErrNotFound},
 		{"changes the password", evs{registered}, password, evs{domain.PasswordChanged{PasswordHash: "sealed-new"}}, nil},
 		{"not without an account", nil, password, nil, domain.ErrNotFound},
+		{"resets the password, which proves the address", evs{registered}, reset(t0.Add(-time.Microsecond)), evs{
+			domain.PasswordChanged{PasswordHash: "sealed-new"}, domain.EmailVerified{},
+		}, nil},
+		{"unless it is proven", evs{registered, domain.EmailVerified{}}, reset(t0.Add(-time.Microsecond)), evs{
+			domain.PasswordChanged{PasswordHash: "sealed-new"},
+		}, nil},
+		{"not from the end of the link on", evs{registered}, reset(t0), nil, domain.ErrResetExpired},
+		{"not without an account", nil, reset(t0.Add(-time.Microsecond)), nil, domain.ErrNotFound},
 		{"chooses a team", evs{registered}, chosen, evs{domain.ActiveTeamChanged{Team: "team-2"}}, nil},
 		{"which is remembered", evs{registered, domain.ActiveTeamChanged{Team: "team-2"}}, chosen, nil, nil},
 		{"not without an account", nil, chosen, nil, domain.ErrNotFound},
@@ -64,10 +76,12 @@ func TestUser(t *testing.T) {
 		Verified, IsThere  bool
 		Team               domain.TeamID
 		RegisteredAtTheDay bool
+		PasswordSet        uint64
 	}
-	want := shown{"ann", address("ann"), "sealed-email", "n2", "h2", "block.7", true, true, "team-2", true}
+	want := shown{"ann", address("ann"), "sealed-email", "n2", "h2", "block.7", true, true, "team-2", true, 4}
 	got := shown{
 		u.ID(), u.Address(), u.Email(), u.Name(), u.PasswordHash(), u.DataKey(), u.Verified(), u.Exists(), u.ActiveTeam(), u.RegisteredAt().Equal(t0),
+		u.PasswordSet(),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -24,15 +24,14 @@ import (
 var auditModel = &model{
 	name:    "audit",
 	version: 1,
-	shapes:  []*shape{auditShape, auditNames, auditTimes, auditClock, auditTeams, auditUsers},
+	shapes:  []*shape{auditShape, auditLabels, auditSubjects, auditTimes, auditClock},
 	fold: func(_ Opener, in place) fold {
 		return &auditFold{
-			entries: newJournal[auditRow](auditShape, in),
-			names:   newJournal[auditName](auditNames, in),
-			times:   newJournal[auditTime](auditTimes, in),
-			clock:   newTable[clockRow](auditClock, in),
-			teams:   newTable[auditTeam](auditTeams, in),
-			users:   newTable[auditUser](auditUsers, in),
+			entries:  newJournal[auditRow](auditShape, in),
+			labels:   newJournal[auditLabel](auditLabels, in),
+			subjects: newTable[auditSubject](auditSubjects, in),
+			times:    newJournal[auditTime](auditTimes, in),
+			clock:    newTable[clockRow](auditClock, in),
 		}
 	},
 }
@@ -41,7 +40,8 @@ var (
 	// The key is the team's number and not its id, to keep it small.
 	auditShape = newJournalShape("audit", 2, `by_team BIGINT, place BIGINT,
 		by_actor BIGINT, by_action BIGINT, by_actor_action BIGINT, by_target BIGINT,
-		at BIGINT, team_id TEXT, id TEXT, action TEXT, actor_type TEXT, actor_id TEXT, target_type TEXT, target_id TEXT,
+		at BIGINT, team_id TEXT, id TEXT, action TEXT, actor_type TEXT, actor_id TEXT, actor_label BIGINT,
+		target_type TEXT, target_id TEXT, target_label BIGINT,
 		before TEXT, after TEXT, request_id TEXT, origin TEXT, commit_id TEXT`,
 		index{columns: "by_actor, place"},
 		index{columns: "by_action, place"},
@@ -50,19 +50,21 @@ var (
 		// the filter is decided within the index.
 		index{columns: "by_target, place, actor_id, action"})
 
-	// auditNames are the names of users, invitations, API keys, sites and
-	// teams, each from the place of the event that gave it: an entry shows the
-	// name at its time, so that renaming oneself rewrites nothing. Those of
-	// people are sealed.
-	auditNames = newJournalShape("audit_names", 2, `id TEXT, since BIGINT, name TEXT, email TEXT`)
+	// auditLabels are the names of users, invitations, API keys, sites and teams,
+	// each with the place of the event that gave it. An entry points at those
+	// that were in use at its time, so that renaming oneself rewrites nothing.
+	// Those of people are sealed.
+	auditLabels = newJournalShape("audit_labels", 1, `given BIGINT, name TEXT, email TEXT`)
+
+	// auditSubjects are whoever and whatever has a label, with the present one;
+	// and for a user the sealed address and the teams, for the entries of
+	// sign-ins. A team that is deleted is none any more.
+	auditSubjects = newShape("audit_subjects", 1, `id TEXT, label BIGINT, email TEXT, teams TEXT`)
 
 	// auditTimes tell how far the clock had come at some positions, and
 	// auditClock how far it has come altogether; see clockRow.
 	auditTimes = newJournalShape("audit_times", 1, `position BIGINT, clock BIGINT`, index{columns: "clock, position"})
 	auditClock = newShape("audit_clock", 1, `id TEXT, clock BIGINT, lag BIGINT, block BIGINT`)
-
-	auditTeams = newShape("audit_teams", 1, `team_id TEXT, position BIGINT`)        // that are not deleted
-	auditUsers = newShape("audit_users", 1, `user_id TEXT, email TEXT, teams TEXT`) // the address is sealed; teams are ids with spaces between
 )
 
 // auditRow is an entry. Before and After are JSON objects, or empty.
@@ -72,7 +74,9 @@ type auditRow struct {
 	At                                         int64
 	Team, ID, Action                           string
 	ActorType, ActorID                         string
+	ActorLabel                                 int64
 	TargetType, TargetID                       string
+	TargetLabel                                int64
 	Before, After                              string
 	RequestID                                  string
 	Origin, CommitID                           string // sealed, for the commit
@@ -81,30 +85,26 @@ type auditRow struct {
 func (r *auditRow) fields() []any {
 	return []any{
 		&r.ByTeam, &r.Place, &r.ByActor, &r.ByAction, &r.ByActorAction, &r.ByTarget, &r.At, &r.Team, &r.ID, &r.Action,
-		&r.ActorType, &r.ActorID, &r.TargetType, &r.TargetID, &r.Before, &r.After, &r.RequestID, &r.Origin, &r.CommitID,
+		&r.ActorType, &r.ActorID, &r.ActorLabel, &r.TargetType, &r.TargetID, &r.TargetLabel, &r.Before, &r.After, &r.RequestID, &r.Origin, &r.CommitID,
 	}
 }
 
-type auditName struct {
-	ID          string
-	Since       int64
+type auditLabel struct {
+	Given       int64
 	Name, Email string
 }
 
-func (r *auditName) fields() []any { return []any{&r.ID, &r.Since, &r.Name, &r.Email} }
+func (r *auditLabel) fields() []any { return []any{&r.Given, &r.Name, &r.Email} }
 
-type auditTeam struct {
-	Team     string
-	Position int64
+// auditSubject is a row of audit_subjects. Teams are ids with spaces between.
+type auditSubject struct {
+	ID           string
+	Label        int64
+	Email, Teams string
 }
 
-func (r *auditTeam) key() key      { return key{a: r.Team} }
-func (r *auditTeam) fields() []any { return []any{&r.Team, &r.Position} }
-
-type auditUser struct{ User, Email, Teams string }
-
-func (r *auditUser) key() key      { return key{a: r.User} }
-func (r *auditUser) fields() []any { return []any{&r.User, &r.Email, &r.Teams} }
+func (r *auditSubject) key() key      { return key{a: r.ID} }
+func (r *auditSubject) fields() []any { return []any{&r.ID, &r.Label, &r.Email, &r.Teams} }
 
 // auditKey is the number that stands for what is looked for in a team's log.
 // Two things may have the same number, so a query compares the texts as well.
@@ -120,16 +120,15 @@ func auditKey(parts ...string) int64 {
 }
 
 type auditFold struct {
-	entries *journal[auditRow, *auditRow]
-	names   *journal[auditName, *auditName]
-	times   *journal[auditTime, *auditTime]
-	clock   *table[clockRow, *clockRow]
-	teams   *table[auditTeam, *auditTeam]
-	users   *table[auditUser, *auditUser]
+	entries  *journal[auditRow, *auditRow]
+	labels   *journal[auditLabel, *auditLabel]
+	subjects *table[auditSubject, *auditSubject]
+	times    *journal[auditTime, *auditTime]
+	clock    *table[clockRow, *clockRow]
 }
 
 func (f *auditFold) parts() []part {
-	return []part{f.entries, f.names, f.times, f.clock, f.teams, f.users}
+	return []part{f.entries, f.labels, f.subjects, f.times, f.clock}
 }
 
 func (f *auditFold) apply(ctx context.Context, c *eventstore.Commit) error {
@@ -148,18 +147,10 @@ func (f *auditFold) event(ctx context.Context, c *eventstore.Commit, i int) erro
 	id := c.Stream.ID
 	switch e := c.Events[i].Event.(type) {
 	case domain.UserRegistered:
-		f.name(c, i, id, string(e.Name), string(e.Email))
-		return f.users.insert(auditUser{User: id, Email: string(e.Email)})
+		f.label(c, i, string(e.Name), string(e.Email))
+		return f.subjects.insert(auditSubject{ID: id, Label: placeOf(c.Position, i), Email: string(e.Email)})
 	case domain.UserRenamed:
-		user, err := f.users.get(ctx, key{a: id})
-		if err != nil {
-			return err
-		}
-		if user == nil {
-			return f.users.lacks(key{a: id})
-		}
-		f.name(c, i, id, string(e.Name), user.Email)
-		return nil
+		return f.relabel(ctx, c, i, id, string(e.Name))
 	case domain.SessionStarted:
 		return f.session(ctx, c, i, "session.started", e.User, e.Session)
 	case domain.SessionEnded:
@@ -168,40 +159,40 @@ func (f *auditFold) event(ctx context.Context, c *eventstore.Commit, i int) erro
 	if c.Stream.Kind != eventstore.KindTeam {
 		return nil
 	}
-	if err := f.membership(ctx, c, i); err != nil {
+	if err := f.before(ctx, c, i); err != nil {
 		return err
 	}
-	switch e := c.Events[i].Event.(type) {
-	case domain.TeamCreated:
-		f.name(c, i, id, e.Name, "")
-	case domain.TeamRenamed:
-		f.name(c, i, id, e.To, "")
-	case domain.MemberInvited:
-		f.name(c, i, string(e.Invitation), string(e.Email), "")
-	case domain.SiteAdded:
-		f.name(c, i, string(e.Site), e.Name, "")
-	case domain.SiteRenamed:
-		f.name(c, i, string(e.Site), e.To, "")
-	case domain.APIKeyCreated:
-		f.name(c, i, string(e.Key), e.Name, "")
-	}
 	if entry, ok := auditEntryOf(c.Events[i].Event, id); ok {
-		f.enter(c, i, id, entry)
+		if err := f.enter(ctx, c, i, id, entry); err != nil {
+			return err
+		}
+	}
+	if _, deleted := c.Events[i].Event.(domain.TeamDeleted); deleted {
+		return f.subjects.remove(ctx, key{a: id})
 	}
 	return nil
 }
 
-// membership keeps track of whose log a sign-in belongs to.
-func (f *auditFold) membership(ctx context.Context, c *eventstore.Commit, i int) error {
+// before is what an event changes before its entry is made: the labels, and in
+// whose log a sign-in is entered.
+func (f *auditFold) before(ctx context.Context, c *eventstore.Commit, i int) error {
 	id := c.Stream.ID
 	switch e := c.Events[i].Event.(type) {
 	case domain.TeamCreated:
-		if err := f.teams.insert(auditTeam{id, int64(c.Position)}); err != nil {
+		if err := f.subject(c, i, id, e.Name); err != nil {
 			return err
 		}
 		return f.join(ctx, id, e.Owner)
-	case domain.TeamDeleted:
-		return f.teams.remove(ctx, key{a: id})
+	case domain.TeamRenamed:
+		return f.relabel(ctx, c, i, id, e.To)
+	case domain.MemberInvited:
+		return f.subject(c, i, string(e.Invitation), string(e.Email))
+	case domain.SiteAdded:
+		return f.subject(c, i, string(e.Site), e.Name)
+	case domain.SiteRenamed:
+		return f.relabel(ctx, c, i, string(e.Site), e.To)
+	case domain.APIKeyCreated:
+		return f.subject(c, i, string(e.Key), e.Name)
 	case domain.MemberJoined:
 		return f.join(ctx, id, e.User)
 	case domain.MemberRemoved:
@@ -212,45 +203,61 @@ func (f *auditFold) membership(ctx context.Context, c *eventstore.Commit, i int)
 	return nil
 }
 
+// label notes the name that the event at index i gives.
+func (f *auditFold) label(c *eventstore.Commit, i int, name, email string) {
+	f.labels.add(auditLabel{Given: placeOf(c.Position, i), Name: name, Email: email})
+}
+
+func (f *auditFold) subject(c *eventstore.Commit, i int, id, name string) error {
+	f.label(c, i, name, "")
+	return f.subjects.insert(auditSubject{ID: id, Label: placeOf(c.Position, i)})
+}
+
+func (f *auditFold) relabel(ctx context.Context, c *eventstore.Commit, i int, id, name string) error {
+	return f.subjects.must(ctx, key{a: id}, func(s *auditSubject) {
+		f.label(c, i, name, s.Email)
+		s.Label = placeOf(c.Position, i)
+	})
+}
+
 func (f *auditFold) join(ctx context.Context, team string, user domain.UserID) error {
-	return f.users.must(ctx, key{a: string(user)}, func(u *auditUser) { u.Teams = strings.TrimSpace(u.Teams + " " + team) })
+	return f.subjects.must(ctx, key{a: string(user)}, func(s *auditSubject) { s.Teams = strings.TrimSpace(s.Teams + " " + team) })
 }
 
 func (f *auditFold) part(ctx context.Context, team string, user domain.UserID) error {
-	return f.users.must(ctx, key{a: string(user)}, func(u *auditUser) {
-		u.Teams = strings.Join(slices.DeleteFunc(strings.Fields(u.Teams), func(other string) bool { return other == team }), " ")
+	return f.subjects.must(ctx, key{a: string(user)}, func(s *auditSubject) {
+		s.Teams = strings.Join(slices.DeleteFunc(strings.Fields(s.Teams), func(other string) bool { return other == team }), " ")
 	})
 }
 
 // session enters a sign-in or sign-out in the log of every team that the user
 // is a member of.
 func (f *auditFold) session(ctx context.Context, c *eventstore.Commit, i int, action string, user domain.UserID, session domain.SessionID) error {
-	member, err := f.users.get(ctx, key{a: string(user)})
+	member, err := f.subjects.get(ctx, key{a: string(user)})
 	if err != nil {
 		return err
 	}
 	if member == nil {
-		return f.users.lacks(key{a: string(user)})
+		return f.subjects.lacks(key{a: string(user)})
 	}
 	for _, team := range strings.Fields(member.Teams) {
-		alive, err := f.teams.get(ctx, key{a: team})
+		alive, err := f.subjects.get(ctx, key{a: team})
 		if err != nil {
 			return err
 		}
-		if alive != nil {
-			f.enter(c, i, team, auditEntry{action: action, targetType: "session", target: string(session)})
+		if alive == nil {
+			continue
+		}
+		if err := f.enter(ctx, c, i, team, auditEntry{action: action, targetType: "session", target: string(session)}); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (f *auditFold) name(c *eventstore.Commit, i int, id, name, email string) {
-	f.names.add(auditName{ID: id, Since: placeOf(c.Position, i), Name: name, Email: email})
-}
-
 // enter adds an entry to the log of a team.
-func (f *auditFold) enter(c *eventstore.Commit, i int, team string, entry auditEntry) {
-	f.entries.add(auditRow{
+func (f *auditFold) enter(ctx context.Context, c *eventstore.Commit, i int, team string, entry auditEntry) error {
+	row := auditRow{
 		ByTeam: auditKey(team), Place: placeOf(c.Position, i),
 		ByActor: auditKey(team, "actor", c.Actor.ID), ByAction: auditKey(team, "action", entry.action),
 		ByActorAction: auditKey(team, "both", c.Actor.ID, entry.action), ByTarget: auditKey(team, "target", entry.target),
@@ -258,7 +265,37 @@ func (f *auditFold) enter(c *eventstore.Commit, i int, team string, entry auditE
 		ActorType: string(c.Actor.Type), ActorID: c.Actor.ID, TargetType: entry.targetType, TargetID: entry.target,
 		Before: entry.before, After: entry.after, RequestID: c.RequestID,
 		Origin: string(c.Origin), CommitID: string(c.ID()),
-	})
+	}
+	var err error
+	if c.Actor.Type != domain.ActorSystem {
+		if row.ActorLabel, err = f.labelOf(ctx, c.Actor.ID); err != nil {
+			return err
+		}
+	}
+	if hasLabel(entry.targetType) {
+		if row.TargetLabel, err = f.labelOf(ctx, entry.target); err != nil {
+			return err
+		}
+	}
+	f.entries.add(row)
+	return nil
+}
+
+// labelOf is the present label of a subject; 0 when it has none.
+func (f *auditFold) labelOf(ctx context.Context, id string) (int64, error) {
+	subject, err := f.subjects.get(ctx, key{a: id})
+	if err != nil || subject == nil {
+		return 0, err
+	}
+	return subject.Label, nil
+}
+
+func hasLabel(targetType string) bool {
+	switch targetType {
+	case "team", "member", "invitation", "site", "api_key":
+		return true
+	}
+	return false
 }
 
 // Commit times are taken by many nodes before the order of commits is known,

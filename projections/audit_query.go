@@ -3,8 +3,8 @@ package projections
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"math/bits"
 	"strings"
 	"time"
 
@@ -46,19 +46,14 @@ func (p *Projections) AuditExport(ctx context.Context, team domain.TeamID, filte
 
 func (p *Projections) auditPage(ctx context.Context, team domain.TeamID, filter AuditFilter, limit int) ([]AuditEntry, AuditKey, error) {
 	sql, args := auditQuery(team, filter, limit+1)
-	var rows []auditRow
-	names := auditLabels{}
+	rows := make([]auditShown, 0, min(limit, PageLimit)+1)
 	err := p.db.read(ctx, func(q querier) error {
-		err := q.query(ctx, sql, args, func(r row) error {
-			rows = append(rows, auditRow{})
+		return q.query(ctx, sql, args, func(r row) error {
+			rows = append(rows, auditShown{})
 			a := &rows[len(rows)-1]
 			return r.scan(&a.Place, &a.At, &a.ID, &a.Action, &a.ActorType, &a.ActorID, &a.TargetType, &a.TargetID,
-				&a.Before, &a.After, &a.RequestID, &a.Origin, &a.CommitID)
+				&a.Before, &a.After, &a.RequestID, &a.Origin, &a.CommitID, &a.actorName, &a.actorEmail, &a.targetName)
 		})
-		if err != nil {
-			return err
-		}
-		return names.read(ctx, q, rows)
 	})
 	if err != nil {
 		return nil, AuditKey{}, fmt.Errorf("projections: reading the audit log: %w", err)
@@ -72,7 +67,7 @@ func (p *Projections) auditPage(ctx context.Context, team domain.TeamID, filter 
 	entries := make([]AuditEntry, len(rows))
 	unsealed := newUnsealer(p.opener)
 	for i := range rows {
-		if entries[i], err = rows[i].entry(ctx, unsealed, names); err != nil {
+		if entries[i], err = rows[i].entry(ctx, unsealed); err != nil {
 			return nil, AuditKey{}, err
 		}
 	}
@@ -110,13 +105,14 @@ func auditQuery(team domain.TeamID, filter AuditFilter, limit int) (string, []an
 			WHERE clock > ` + to + ` + COALESCE((SELECT lag FROM audit_clock), 0)
 			ORDER BY clock, position LIMIT 1), 70368744177664) * 65536 AND at <= ` + to
 	}
-	end := " ORDER BY place DESC LIMIT " + arg(int64(limit))
+	most := fmt.Sprintf(" LIMIT %d", pageRows(limit))
+	end := " ORDER BY place DESC" + most
 
 	actions := filter.Actions[:min(len(filter.Actions), mostActions)]
 	var branches []string
 	branch := func(index string, number int64, more string) {
-		branches = append(branches, fmt.Sprintf(`SELECT * FROM (SELECT place, at, id, action, actor_type, actor_id, target_type, target_id,
-			before, after, request_id, origin, commit_id FROM audit WHERE %s = %s%s%s%s) AS b%d`,
+		branches = append(branches, fmt.Sprintf(`SELECT * FROM (SELECT place, at, id, action, actor_type, actor_id, actor_label,
+			target_type, target_id, target_label, before, after, request_id, origin, commit_id FROM audit WHERE %s = %s%s%s%s) AS b%d`,
 			index, arg(number), common, more, end, len(branches)))
 	}
 	id := string(team)
@@ -144,10 +140,11 @@ func auditQuery(team domain.TeamID, filter AuditFilter, limit int) (string, []an
 	default:
 		branch("by_team", auditKey(id), "")
 	}
-	if len(branches) == 1 {
-		return branches[0], args
-	}
-	return strings.Join(branches, " UNION ALL ") + end, args
+	return `SELECT e.place, e.at, e.id, e.action, e.actor_type, e.actor_id, e.target_type, e.target_id, e.before, e.after,
+		e.request_id, e.origin, e.commit_id, COALESCE(a.name, ''), COALESCE(a.email, ''), COALESCE(t.name, '')
+		FROM (` + strings.Join(branches, " UNION ALL ") + `) AS e
+		LEFT JOIN audit_labels a ON a.given = e.actor_label LEFT JOIN audit_labels t ON t.given = e.target_label
+		ORDER BY e.place DESC` + most, args
 }
 
 // ceilMicros is the first stored time that isn't before t.
@@ -159,7 +156,13 @@ func ceilMicros(t time.Time) int64 {
 	return at
 }
 
-func (r *auditRow) entry(ctx context.Context, unsealed *unsealer, names auditLabels) (AuditEntry, error) {
+// auditShown is an entry with the names that it points at.
+type auditShown struct {
+	auditRow
+	actorName, actorEmail, targetName string
+}
+
+func (r *auditShown) entry(ctx context.Context, unsealed *unsealer) (AuditEntry, error) {
 	e := AuditEntry{
 		ID: domain.EventID(r.ID), Position: positionOf(r.Place), Index: indexOf(r.Place), At: timeOf(r.At),
 		Action: r.Action, RequestID: r.RequestID,
@@ -173,121 +176,49 @@ func (r *auditRow) entry(ctx context.Context, unsealed *unsealer, names auditLab
 		e.After = json.RawMessage(r.After)
 	}
 	var err error
-	actor := names.at(r.ActorID, r.Place)
-	if e.Actor.Name, e.Actor.Email, err = unsealed.person(ctx, e.Actor.Type, r.ActorID, actor.Name, actor.Email); err != nil {
+	if e.Actor.Name, e.Actor.Email, err = unsealed.person(ctx, e.Actor.Type, r.ActorID, r.actorName, r.actorEmail); err != nil {
 		return AuditEntry{}, err
 	}
-	target := names.at(r.TargetID, r.Place)
 	switch r.TargetType {
 	case "member":
-		e.Target.Name, err = unsealed.text(ctx, target.Name, nameContext(r.TargetID))
+		e.Target.Name, err = unsealed.text(ctx, r.targetName, nameContext(r.TargetID))
 	case "invitation":
-		e.Target.Name, err = unsealed.text(ctx, target.Name, emailContext(r.TargetID))
+		e.Target.Name, err = unsealed.text(ctx, r.targetName, emailContext(r.TargetID))
 	default:
-		e.Target.Name = target.Name
+		e.Target.Name = r.targetName
 	}
 	if err != nil {
 		return AuditEntry{}, err
 	}
-	origin, err := unsealed.text(ctx, r.Origin, r.CommitID+"/origin")
-	if err != nil || origin == "" {
-		return e, err
+	origin, err := open(ctx, unsealed.opener, domain.Sealed(r.Origin), r.CommitID+"/origin")
+	if err != nil {
+		return AuditEntry{}, fmt.Errorf("projections: opening the origin of %s: %w", r.CommitID, err)
+	}
+	if e.Actor.IP, e.Actor.UserAgent, err = parseOrigin(origin); err != nil {
+		return AuditEntry{}, fmt.Errorf("projections: the origin of %s: %w", r.CommitID, err)
+	}
+	return e, nil
+}
+
+// parseOrigin reads {"ip":"…","user_agent":"…"}. There is one of them for every
+// entry of a page, so the usual form is read without the JSON decoder.
+func parseOrigin(origin string) (ip, userAgent string, err error) {
+	if origin == "" {
+		return "", "", nil
+	}
+	if rest, ok := strings.CutPrefix(origin, `{"ip":"`); ok && !strings.Contains(origin, `\`) {
+		if ip, rest, ok := strings.Cut(rest, `","user_agent":"`); ok {
+			if userAgent, ok := strings.CutSuffix(rest, `"}`); ok && !strings.Contains(ip, `"`) && !strings.Contains(userAgent, `"`) {
+				return ip, userAgent, nil
+			}
+		}
 	}
 	var from struct {
 		IP        string `json:"ip"`
 		UserAgent string `json:"user_agent"`
 	}
 	if err := json.Unmarshal([]byte(origin), &from); err != nil {
-		return AuditEntry{}, fmt.Errorf("projections: the origin of %s is not JSON", r.CommitID)
+		return "", "", errors.New("it is not JSON")
 	}
-	e.Actor.IP, e.Actor.UserAgent = from.IP, from.UserAgent
-	return e, nil
-}
-
-// auditLabels are the names that a page needs, for each id the version of
-// every place asked for.
-type auditLabels map[string]map[int64]auditName
-
-// at is the name that id had at a place.
-func (l auditLabels) at(id string, place int64) auditName {
-	versions := l[id]
-	if name, ok := versions[place]; ok {
-		return name
-	}
-	return versions[anyPlace]
-}
-
-const anyPlace = -1
-
-// read looks the names up: first as they are at the newest entry of the page
-// that shows them, and where a name has changed within the page, as they were
-// at every earlier one.
-func (l auditLabels) read(ctx context.Context, q querier, rows []auditRow) error {
-	var first, later []label
-	newest := map[string]int64{}
-	for i := range rows { // newest first
-		for _, id := range []string{rows[i].ActorID, rows[i].TargetID} {
-			if _, ok := newest[id]; !ok && id != "" {
-				newest[id] = rows[i].Place
-				first = append(first, label{id, rows[i].Place})
-			}
-		}
-	}
-	found, err := readLabels(ctx, q, first)
-	if err != nil {
-		return err
-	}
-	for wanted, name := range found {
-		l[wanted.id] = map[int64]auditName{anyPlace: name}
-	}
-	for i := range rows {
-		for _, id := range []string{rows[i].ActorID, rows[i].TargetID} {
-			if versions, ok := l[id]; ok && rows[i].Place < versions[anyPlace].Since {
-				if _, ok := versions[rows[i].Place]; !ok {
-					versions[rows[i].Place] = auditName{}
-					later = append(later, label{id, rows[i].Place})
-				}
-			}
-		}
-	}
-	if found, err = readLabels(ctx, q, later); err != nil {
-		return err
-	}
-	for wanted, name := range found {
-		l[wanted.id][wanted.place] = name
-	}
-	return nil
-}
-
-// A label is asked for: the name of id at a place.
-type label struct {
-	id    string
-	place int64
-}
-
-func readLabels(ctx context.Context, q querier, labels []label) (map[label]auditName, error) {
-	if len(labels) == 0 {
-		return nil, nil
-	}
-	// The number of rows is rounded up so that few different texts are
-	// prepared.
-	rows := 1 << bits.Len(uint(len(labels)-1))
-	values := make([]string, rows)
-	args := make([]any, 0, 2*rows)
-	for i := range rows {
-		values[i] = fmt.Sprintf("(CAST($%d AS TEXT), CAST($%d AS BIGINT))", 2*i+1, 2*i+2)
-		wanted := labels[min(i, len(labels)-1)]
-		args = append(args, wanted.id, wanted.place)
-	}
-	found := map[label]auditName{}
-	err := q.query(ctx, `WITH wanted (id, place) AS (VALUES `+strings.Join(values, ", ")+`)
-		SELECT w.id, w.place, n.since, n.name, n.email FROM wanted w JOIN audit_names n ON n.id = w.id
-			AND n.since = (SELECT max(since) FROM audit_names WHERE id = w.id AND since <= w.place)`, args, func(r row) error {
-		var wanted label
-		var name auditName
-		err := r.scan(&wanted.id, &wanted.place, &name.Since, &name.Name, &name.Email)
-		found[wanted] = name
-		return err
-	})
-	return found, err
+	return from.IP, from.UserAgent, nil
 }

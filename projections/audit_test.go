@@ -322,3 +322,23 @@ func TestAuditTablesHoldNoPersonalData(t *testing.T) {
 		}
 	})
 }
+
+func TestParseOrigin(t *testing.T) {
+	for origin, want := range map[string][2]string{
+		``:                                      {},
+		`{"ip":"203.0.113.7","user_agent":"x"}`: {"203.0.113.7", "x"},
+		`{"ip":"","user_agent":""}`:             {},
+		`{"ip":"::1","user_agent":"a \"b\" \\ é <c>"}`: {"::1", `a "b" \ é <c>`},
+		`{"user_agent":"x","ip":"1"}`:                  {"1", "x"},
+		`{"ip":"1"}`:                                   {"1", ""},
+		`{"ip":"1","user_agent":"x","more":"y"}`:       {"1", "x"},
+	} {
+		ip, agent, err := parseOrigin(origin)
+		if err != nil || ip != want[0] || agent != want[1] {
+			t.Errorf("%s: %q, %q, %v", origin, ip, agent, err)
+		}
+	}
+	if _, _, err := parseOrigin("nonsense"); err == nil {
+		t.Error("nonsense was taken")
+	}
+}

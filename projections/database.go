@@ -91,9 +91,8 @@ type engine interface {
 	// analyze brings the planner's statistics of a table up to date.
 	analyze(ctx context.Context, table string) error
 
-	// textType is the SQL type of text that is ordered by its bytes, so that
-	// both databases sort alike.
-	textType() string
+	// types are the types of columns.
+	types() sqlTypes
 
 	close() error
 }

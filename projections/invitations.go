@@ -149,31 +149,32 @@ func (p *Projections) Invitations(ctx context.Context, team domain.TeamID, filte
 	}
 	args := []any{string(team), int64(min(before.Position, math.MaxInt64)), string(before.Invitation)}
 
+	most := fmt.Sprintf(" LIMIT %d", pageRows(limit+1))
+
 	// Each branch reads its own stretch of an index in order, so a page costs
 	// the same however many invitations have another status.
 	var branches []string
 	branch := func(condition string) {
 		branches = append(branches, `SELECT * FROM (SELECT * FROM invitations
 			WHERE team_id = $1 AND (position, invitation_id) < ($2, $3)`+condition+`
-			ORDER BY position DESC, invitation_id DESC LIMIT $4) AS b`+fmt.Sprint(len(branches)))
+			ORDER BY position DESC, invitation_id DESC`+most+`) AS b`+fmt.Sprint(len(branches)))
 	}
-	args = append(args, int64(limit+1))
 	switch filter.Status {
 	case "":
 		branch(``)
 	case domain.StatusPending:
-		branch(` AND status = 'pending' AND expires_at > $5`)
+		branch(` AND status = 'pending' AND expires_at > $4`)
 		args = append(args, micros(filter.Now))
 	case domain.StatusExpired:
-		branch(` AND status = 'pending' AND expires_at <= $5`)
+		branch(` AND status = 'pending' AND expires_at <= $4`)
 		branch(` AND status = 'expired'`)
 		args = append(args, micros(filter.Now))
 	default:
-		branch(` AND status = $5`)
+		branch(` AND status = $4`)
 		args = append(args, string(filter.Status))
 	}
 	sql := `SELECT ` + invitationColumns + ` FROM (` + strings.Join(branches, ` UNION ALL `) + `) AS i
-		LEFT JOIN invitations_names n ON n.id = i.inviter_id ORDER BY i.position DESC, i.invitation_id DESC LIMIT $4`
+		LEFT JOIN invitations_names n ON n.id = i.inviter_id ORDER BY i.position DESC, i.invitation_id DESC` + most
 	invitations, positions, err := p.invitations(ctx, filter.Now, sql, args...)
 	if err != nil {
 		return nil, InvitationKey{}, err
@@ -260,13 +261,13 @@ func (r *invitationRow) invitation(ctx context.Context, unsealed *unsealer, now 
 }
 
 // DueInvitations lists invitations of any team whose time has come by now and
-// whose end is not recorded, the longest due first, at most limit of them.
+// whose end is not recorded, the longest due first, at most limit of them and at most 1,000.
 func (p *Projections) DueInvitations(ctx context.Context, now time.Time, limit int) ([]DueInvitation, error) {
 	due := []DueInvitation{}
 	err := p.db.read(ctx, func(q querier) error {
 		return q.query(ctx, `SELECT team_id, invitation_id FROM invitations
 			WHERE status = 'pending' AND expires_at <= $1 ORDER BY expires_at, invitation_id LIMIT $2`,
-			[]any{micros(now), int64(limit)}, func(r row) error {
+			[]any{micros(now), int64(min(max(limit, 1), 1000))}, func(r row) error {
 				var team, id string
 				err := r.scan(&team, &id)
 				due = append(due, DueInvitation{domain.TeamID(team), domain.InvitationID(id)})

@@ -281,12 +281,11 @@ func (p *Projections) Members(ctx context.Context, team domain.TeamID, filter Me
 	sql := `SELECT ` + memberColumns + ` FROM members WHERE team_id = $1 AND (position, user_id) > ($2, $3)`
 	args := []any{string(team), int64(min(filter.After.Position, math.MaxInt64)), string(filter.After.User)}
 	if filter.Query != "" {
-		sql += ` AND search LIKE $4 ESCAPE '\' ORDER BY position, user_id LIMIT $5`
+		sql += ` AND search LIKE $4 ESCAPE '\'`
 		args = append(args, "%"+likeEscapes.Replace(strings.ToLower(clean(filter.Query)))+"%")
-	} else {
-		sql += ` ORDER BY position, user_id LIMIT $4`
 	}
-	members, last, err := p.members(ctx, team, sql, append(args, int64(limit+1))...)
+	sql += fmt.Sprintf(" ORDER BY position, user_id LIMIT %d", pageRows(limit+1))
+	members, last, err := p.members(ctx, team, sql, args...)
 	if err != nil {
 		return nil, MemberKey{}, err
 	}
@@ -388,7 +387,7 @@ func grantsOf(text string) ([]domain.SiteGrant, error) {
 }
 
 // mostTeams is how many teams of one user are listed.
-const mostTeams = 1000
+const mostTeams = "1000"
 
 // TeamsOf gives the teams of a user in the order in which the user joined
 // them.
@@ -397,8 +396,8 @@ func (p *Projections) TeamsOf(ctx context.Context, user domain.UserID) ([]Member
 	err := p.db.read(ctx, func(q querier) error {
 		return q.query(ctx, `SELECT t.team_id, t.name, t.catalog, t.plan, m.role, m.joined_at
 			FROM members m JOIN members_teams t ON t.team_id = m.team_id
-			WHERE m.user_id = $1 ORDER BY m.position, m.team_id LIMIT $2`,
-			[]any{string(user), int64(mostTeams)}, func(r row) error {
+			WHERE m.user_id = $1 ORDER BY m.position, m.team_id LIMIT `+mostTeams,
+			[]any{string(user)}, func(r row) error {
 				var id, name, catalog, plan, role string
 				var joined int64
 				if err := r.scan(&id, &name, &catalog, &plan, &role, &joined); err != nil {

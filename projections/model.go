@@ -41,7 +41,7 @@ func (m *model) layout() string {
 	hash := sha256.New()
 	fmt.Fprintf(hash, "%s %d\n", m.name, m.version)
 	for _, s := range m.shapes {
-		fmt.Fprintln(hash, s.create("", "TEXT"), s.keyIndex("", 0), s.otherIndexes("", 0))
+		fmt.Fprintln(hash, s.create("", sqlTypes{}), s.keyIndex("", 0), s.otherIndexes("", 0))
 	}
 	return hex.EncodeToString(hash.Sum(nil)[:8])
 }
@@ -93,4 +93,17 @@ func limited(limit int) int {
 		return PageLimit
 	}
 	return limit
+}
+
+// pageRows is how many rows a query is asked for to get so many: the LIMIT is
+// part of its text, since SQLite prepares a statement anew whenever the value
+// of a parameter there changes, and few different texts keep few statements
+// prepared.
+func pageRows(wanted int) int {
+	for _, rows := range []int{1, 11, 26, 51, 101, PageLimit + 1} {
+		if wanted <= rows {
+			return rows
+		}
+	}
+	return exportPage + 1
 }

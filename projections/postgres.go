@@ -150,7 +150,7 @@ func (db *postgresDB) write(ctx context.Context, f func(transaction) error) erro
 		defer func() {
 			// Also after a panic: a connection must not go back to the pool with a
 			// transaction open. The pool drops those that are closed.
-			if conn.PgConn().TxStatus() != idle {
+			if !conn.IsClosed() && conn.PgConn().TxStatus() != idle {
 				undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
 				defer cancel()
 				if _, undone := conn.Exec(undo, "ROLLBACK"); undone != nil {
@@ -330,7 +330,7 @@ func (db *postgresDB) analyze(ctx context.Context, table string) error {
 	return err
 }
 
-func (db *postgresDB) textType() string { return `TEXT COLLATE "C"` }
+func (db *postgresDB) types() sqlTypes { return sqlTypes{text: `TEXT COLLATE "C"`, number: "BIGINT"} }
 
 // postgresReader reads through a connection or a transaction.
 type postgresReader struct {

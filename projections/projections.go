@@ -110,7 +110,7 @@ func (p *Projections) ensure(ctx context.Context, replace bool) error {
 				return fmt.Errorf("projections: another release of Roster has changed the tables of %s; run one release on one database", m.name)
 			}
 			p.log.Info("making the tables of a read model", "model", m.name, "replacing", known)
-			if err := m.create(ctx, t, p.db.textType(), checkpoint.generation+1); err != nil {
+			if err := m.create(ctx, t, p.db.types(), checkpoint.generation+1); err != nil {
 				return err
 			}
 		}
@@ -124,10 +124,11 @@ func (p *Projections) ensure(ctx context.Context, replace bool) error {
 
 // create makes the tables of the model, empty, in place of those that there
 // may be.
-func (m *model) create(ctx context.Context, t transaction, textType string, generation int64) error {
+func (m *model) create(ctx context.Context, t transaction, types sqlTypes, generation int64) error {
 	var statements []string
 	for _, s := range m.shapes {
-		statements = append(statements, "DROP TABLE IF EXISTS "+s.name, s.create("", textType), s.keyIndex("", generation))
+		statements = append(statements, "DROP TABLE IF EXISTS "+s.name, s.create("", types))
+		statements = append(statements, s.keyIndex("", generation)...)
 		statements = append(statements, s.otherIndexes("", generation)...)
 	}
 	for _, sql := range statements {

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"roster/eventstore"
 )
@@ -27,13 +30,24 @@ func (p *Projections) Rebuild(ctx context.Context, source Source, names []string
 			if m == nil {
 				return nil, fmt.Errorf("projections: there is no read model %q; there are %s", name, strings.Join(p.Models(), ", "))
 			}
-			wanted = append(wanted, m)
+			if !slices.Contains(wanted, m) {
+				wanted = append(wanted, m)
+			}
 		}
 	}
 	var reports []Report
 	err := p.besides(ctx, source, wanted, nil, progress, func(s *shadow) error {
-		var err error
-		if reports, err = s.compare(ctx, source); err != nil {
+		// Comparing needs no index beside the keys'.
+		both, joint := errgroup.WithContext(ctx)
+		both.Go(func() error { return s.indexAll(joint) })
+		both.Go(func() (err error) {
+			reports, err = s.compare(joint, source)
+			return err
+		})
+		if err := both.Wait(); err != nil {
+			return err
+		}
+		if err := s.approach(ctx, source); err != nil {
 			return err
 		}
 		return s.swap(ctx, source)
@@ -74,6 +88,10 @@ func (p *Projections) besides(ctx context.Context, source Source, wanted []*mode
 		s.chain = chain
 		defer func() { after(s) }()
 		defer func() { err = errors.Join(err, s.drop(ctx)) }()
+		if err := p.db.loading(ctx, true); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, p.db.loading(context.WithoutCancel(ctx), false)) }()
 		if err := s.load(ctx, source); err != nil {
 			return err
 		}
@@ -103,7 +121,7 @@ func (s *shadow) compareOnce(ctx context.Context, source Source) ([]Report, erro
 		if err != nil {
 			return err
 		}
-		target, err := s.lowest(checkpoints)
+		target, err := s.live(checkpoints)
 		if err != nil {
 			return err
 		}

@@ -316,3 +316,32 @@ func TestLostEventsAreFound(t *testing.T) {
 		}
 	})
 }
+
+// A read model that is still catching up can't be compared together with those
+// that aren't.
+func TestRebuildOfUnevenModels(t *testing.T) {
+	s := simulate(t, 16, 60)
+	all := s.commits()
+	onBoth(t, func(t *testing.T, backend backend) {
+		db := openDatabase(t, backend.config(t))
+		if err := newRun(t, newProjections(t, db, s.store.Vault())).handle(testContext(t), all); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.write(testContext(t), func(t transaction) error { return t.do(context.Background(), "DROP TABLE audit_times") }); err != nil {
+			t.Fatal(err)
+		}
+		p := newProjections(t, db, s.store.Vault()) // which makes the tables of audit anew
+		if _, err := p.Rebuild(testContext(t), s.store, nil, nil); err == nil || !strings.Contains(err.Error(), "one by one") {
+			t.Errorf("all: %v", err)
+		}
+		if _, err := p.Verify(testContext(t), s.store, nil); err == nil || !strings.Contains(err.Error(), "catch up") {
+			t.Errorf("verifying: %v", err)
+		}
+		for name, position := range map[string]uint64{"members": s.last, "audit": 0} {
+			reports, err := p.Rebuild(testContext(t), s.store, []string{name, name}, nil)
+			if err != nil || len(reports) != 1 || reports[0].Position != position {
+				t.Errorf("%s: %+v, %v", name, reports, err)
+			}
+		}
+	})
+}

@@ -74,14 +74,16 @@ func (p *Projections) newShadow(ctx context.Context, wanted []*model, progress P
 		}
 		for _, f := range s.folds {
 			for _, shape := range f.model.shapes {
-				if err := t.do(ctx, shape.create(shadowSuffix, p.db.textType())); err != nil {
+				if err := t.do(ctx, shape.create(shadowSuffix, p.db.types())); err != nil {
 					return err
 				}
 				if shape.journal {
 					continue // rows are only added: every index is made afterwards
 				}
-				if err := t.do(ctx, shape.keyIndex(shadowSuffix, f.generation)); err != nil {
-					return err
+				for _, sql := range shape.keyIndex(shadowSuffix, f.generation) {
+					if err := t.do(ctx, sql); err != nil {
+						return err
+					}
 				}
 			}
 		}
@@ -112,12 +114,8 @@ func (s *shadow) drop(ctx context.Context) error {
 }
 
 // load reads the stream from the beginning up to the position that the live
-// tables have reached, and makes the indexes.
+// tables have reached, and makes what is needed to compare the two.
 func (s *shadow) load(ctx context.Context, source Source) error {
-	if err := s.p.db.loading(ctx, true); err != nil {
-		return err
-	}
-	defer s.p.db.loading(context.WithoutCancel(ctx), false)
 	target, err := s.target(ctx)
 	if err != nil {
 		return err
@@ -131,14 +129,9 @@ func (s *shadow) load(ctx context.Context, source Source) error {
 	}
 	for _, f := range s.folds {
 		for _, shape := range f.model.shapes {
-			statements := shape.otherIndexes(shadowSuffix, f.generation)
 			if shape.journal {
-				statements = append(statements, shape.keyIndex(shadowSuffix, f.generation))
-			}
-			for _, sql := range statements {
-				// Each on its own, so that the live projector gets its turn.
-				if err := s.p.db.index(ctx, sql); err != nil {
-					return fmt.Errorf("projections: making an index: %w", err)
+				if err := s.index(ctx, shape.keyIndex(shadowSuffix, f.generation)); err != nil {
+					return err
 				}
 			}
 			if err := s.p.db.analyze(ctx, shape.name+shadowSuffix); err != nil {
@@ -146,9 +139,14 @@ func (s *shadow) load(ctx context.Context, source Source) error {
 			}
 		}
 	}
-	// Making the indexes took its time: come close to the live tables, so
-	// that the last step, for which they wait, is short.
-	if target, err = s.target(ctx); err != nil {
+	return s.approach(ctx, source)
+}
+
+// approach comes close to the live tables again, so that the next step, for
+// which they wait, is short.
+func (s *shadow) approach(ctx context.Context, source Source) error {
+	target, err := s.target(ctx)
+	if err != nil {
 		return err
 	}
 	if err := s.read(ctx, source, target, true); err != nil {
@@ -157,25 +155,50 @@ func (s *shadow) load(ctx context.Context, source Source) error {
 	return s.flush(ctx)
 }
 
-// target is the position up to which every one of the live models is filled.
+// indexAll makes the indexes that only readers need.
+func (s *shadow) indexAll(ctx context.Context) error {
+	for _, f := range s.folds {
+		for _, shape := range f.model.shapes {
+			if err := s.index(ctx, shape.otherIndexes(shadowSuffix, f.generation)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// index runs each statement on its own, so that the live projector gets its
+// turn.
+func (s *shadow) index(ctx context.Context, statements []string) error {
+	for _, sql := range statements {
+		if err := s.p.db.index(ctx, sql); err != nil {
+			return fmt.Errorf("projections: making an index: %w", err)
+		}
+	}
+	return nil
+}
+
+// target is the position that the live tables have reached by now.
 func (s *shadow) target(ctx context.Context) (uint64, error) {
 	checkpoints, err := s.p.checkpoints(ctx)
 	if err != nil {
 		return 0, err
 	}
-	return s.lowest(checkpoints)
+	return s.live(checkpoints)
 }
 
-func (s *shadow) lowest(checkpoints map[string]checkpoint) (uint64, error) {
+// live is the position of the live tables.
+func (s *shadow) live(checkpoints map[string]checkpoint) (uint64, error) {
 	var target uint64
 	for i, f := range s.folds {
 		c := checkpoints[f.model.name]
 		if c.generation+1 != f.generation {
 			return 0, fmt.Errorf("projections: the tables of %s were made anew by another process meanwhile", f.model.name)
 		}
-		if i == 0 || c.position < target {
-			target = c.position
+		if i > 0 && c.position != target {
+			return 0, errors.New("projections: the read models are filled up to different positions; let the projector catch up first, or rebuild them one by one")
 		}
+		target = c.position
 	}
 	return target, nil
 }

@@ -58,25 +58,40 @@ func (s *shape) columnNames() []string {
 
 func (s *shape) keyNames() []string { return s.columnNames()[:s.keys] }
 
+// sqlTypes are the types of columns in one of the databases.
+type sqlTypes struct {
+	text   string // ordered by its bytes, so that both databases sort alike
+	number string // of a row, which finds it without an index beside the table
+}
+
+// numbered tells whether rows are found by one number.
+func (s *shape) numbered() bool { return s.keys == 1 && !s.columns[0].text }
+
 // create is the statement that makes the table.
-func (s *shape) create(suffix, textType string) string {
+func (s *shape) create(suffix string, types sqlTypes) string {
 	lines := make([]string, len(s.columns))
 	for i, column := range s.columns {
-		kind := "BIGINT"
+		kind := "BIGINT NOT NULL"
 		if column.text {
-			kind = textType
+			kind = types.text + " NOT NULL"
 		}
-		lines[i] = fmt.Sprintf("\t%s %s NOT NULL", column.name, kind)
+		if i == 0 && s.numbered() {
+			kind = types.number + " PRIMARY KEY"
+		}
+		lines[i] = "\t" + column.name + " " + kind
 	}
 	return fmt.Sprintf("CREATE TABLE %s (\n%s\n)", s.name+suffix, strings.Join(lines, ",\n"))
 }
 
-// keyIndex is the statement that makes the index of the key. Names of indexes
+// keyIndex are the statements that make the index of the key. Names of indexes
 // are those of a generation of the table, since they stay with a table that is
 // renamed.
-func (s *shape) keyIndex(suffix string, generation int64) string {
-	return fmt.Sprintf("CREATE UNIQUE INDEX %s_key_g%d ON %s (%s)",
-		s.name, generation, s.name+suffix, strings.Join(s.keyNames(), ", "))
+func (s *shape) keyIndex(suffix string, generation int64) []string {
+	if s.numbered() {
+		return nil
+	}
+	return []string{fmt.Sprintf("CREATE UNIQUE INDEX %s_key_g%d ON %s (%s)",
+		s.name, generation, s.name+suffix, strings.Join(s.keyNames(), ", "))}
 }
 
 // otherIndexes are the statements that make the indexes beside the key's.

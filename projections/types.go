@@ -53,7 +53,7 @@ type MemberSite struct {
 // order in which they joined.
 type MembersFilter struct {
 	Query string // part of the name or of the e-mail address, in any case; empty for all
-	Limit int    // at most; see PageLimit
+	Limit int    // of a page; see PageLimit
 	After MemberKey
 }
 
@@ -109,7 +109,7 @@ type Delivery struct {
 // newest first.
 type InvitationsFilter struct {
 	Status domain.InvitationStatus // empty for every status
-	Now    time.Time               // by which it is decided what has expired
+	Now    time.Time               // which decides what has expired
 	Limit  int
 	After  InvitationKey
 }
@@ -179,8 +179,8 @@ type AuditKey struct {
 	Index    int
 }
 
-// PageLimit is the most entries that one page may have; a filter with a
-// smaller or larger limit, or none, gets between 1 and this many.
+// PageLimit is the most entries that one page may have. A filter with a higher
+// limit, or with none, gets this many.
 const PageLimit = 200
 
 // State is how projecting goes, for readiness and metrics.

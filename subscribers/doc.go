@@ -1,6 +1,7 @@
 // Package subscribers does what follows from events outside of Roster: it
-// e-mails invitations and records what became of them, and it records that
-// invitations have expired.
+// e-mails invitations and records what became of them, it e-mails the links
+// that reset a password or move an ownership, and it records that invitations
+// have expired.
 //
 // A [Router] runs any number of subscriptions over the event stream. Each has
 // a durable consumer of its own in NATS, so that it goes on after a restart

@@ -1,15 +1,114 @@
 package subscribers
 
 import (
-	"embed"
+	"context"
+	"errors"
 	"fmt"
-	htmltemplate "html/template"
-	"strings"
-	texttemplate "text/template"
 	"time"
 
 	"roster/domain"
+	"roster/eventstore"
 )
+
+// InvitationLink names one link of one invitation.
+type InvitationLink struct {
+	Team       domain.TeamID
+	Version    uint64 // of the team when the link was made
+	Invitation domain.InvitationID
+	Link       int
+}
+
+// InvitationFacts is an invitation with the names around it.
+type InvitationFacts struct {
+	Email     domain.Sealed
+	Name      domain.Sealed // empty when none was given
+	Team      string
+	Role      string
+	Inviter   string // empty when it was not a person, or one who has been erased
+	Sites     []SiteRole
+	Labels    domain.Labels
+	ExpiresAt time.Time
+
+	// Sent is true when the message of this link is known to have been sent
+	// already. It only spares the recipient a second copy after a restart, so
+	// it need not be up to date.
+	Sent bool
+}
+
+// SiteRole is a role on one site, by their names.
+type SiteRole struct {
+	Site string
+	Role string
+}
+
+// invitation sends one link of an invitation and records what became of it.
+func (m *Mailer) invitation(of InvitationLink) errand {
+	return errand{
+		kind: "invitation", id: string(of.Invitation), turns: m.invitationTurns,
+		write: func(ctx context.Context) (Message, error) { return m.writeInvitation(ctx, of) },
+		finish: func(ctx context.Context, e errand, failure *DeliveryError) error {
+			outcome := Outcome{
+				Delivery:  domain.InvitationDelivery{Team: of.Team, Invitation: of.Invitation, Link: of.Link, Status: domain.DeliverySent},
+				Causation: e.event, RequestID: e.requestID,
+			}
+			if failure != nil {
+				outcome.Delivery.Status, outcome.Delivery.Detail = domain.DeliveryFailed, failure.Detail
+			}
+			return m.record(ctx, outcome)
+		},
+	}
+}
+
+func (m *Mailer) writeInvitation(ctx context.Context, of InvitationLink) (Message, error) {
+	facts, err := m.config.Directory.Invitation(ctx, of)
+	if errors.Is(err, ErrNotPending) {
+		return Message{}, errNothingToSend
+	}
+	if err != nil {
+		return Message{}, fmt.Errorf("looking it up: %w", err)
+	}
+	now := m.config.Clock.Now()
+	if facts.Sent || !now.Before(facts.ExpiresAt) {
+		return Message{}, errNothingToSend
+	}
+	to, err := m.config.Vault.Open(ctx, facts.Email, string(of.Invitation)+"/email")
+	if errors.Is(err, eventstore.ErrErased) || err == nil && to == "" {
+		return Message{}, errNothingToSend
+	}
+	if err != nil {
+		return Message{}, fmt.Errorf("opening the address: %w", err)
+	}
+	letter := InvitationLetter{
+		Labels: facts.Labels, Inviter: facts.Inviter, Team: facts.Team, Role: facts.Role, Sites: facts.Sites,
+		Link:      m.link("/invite/", m.config.Token(of.Team, of.Invitation, of.Link)),
+		ExpiresAt: facts.ExpiresAt,
+	}
+	if facts.Name != "" {
+		letter.Invitee, err = m.config.Vault.Open(ctx, facts.Name, string(of.Invitation)+"/name")
+		if err != nil && !errors.Is(err, eventstore.ErrErased) {
+			return Message{}, fmt.Errorf("opening the name: %w", err)
+		}
+	}
+	return letter.Message(to, now)
+}
+
+// record makes the outcome durable. It does not give up while the process
+// runs: to give up would be to send the message again.
+func (m *Mailer) record(ctx context.Context, outcome Outcome) error {
+	lasting, cancel := outlive(ctx, sendGrace)
+	defer cancel()
+	for attempt := 0; ; attempt++ {
+		err := m.config.Record(lasting, outcome)
+		if err == nil {
+			return nil
+		}
+		m.config.Logger.Error("what became of a message can't be recorded yet",
+			"invitation", outcome.Delivery.Invitation, "event", outcome.Causation, "error", err)
+		if m.config.Clock.wait(ctx, jitter(sendDelays[min(attempt, len(sendDelays)-1)])) != nil {
+			return err
+		}
+	}
+}
 
 // InvitationLetter is what the message of an invitation says. Names are
 // written by people and may be anything.
@@ -24,86 +123,41 @@ type InvitationLetter struct {
 	ExpiresAt time.Time
 }
 
-// SiteRole is a role on one site, by their names.
-type SiteRole struct {
-	Site string
-	Role string
+const maxSitesShown = 20
+
+var invitationTemplate = newLetterTemplate("invitation")
+
+type invitationView struct {
+	letterView
+	TeamLabel, SitesLabel        string
+	Inviter, Invitee, Team, Role string
+	Sites                        []SiteRole
+	MoreSites                    int
 }
 
-// Bounds of what the message shows. A subject beyond 78 characters is cut off
-// by most mail programs anyway.
-const (
-	maxNameInSubject = 40
-	maxNameInText    = 200
-	maxSitesShown    = 20
-)
-
-//go:embed templates/invitation.txt templates/invitation.html
-var templates embed.FS
-
-var (
-	invitationText = texttemplate.Must(texttemplate.New("invitation.txt").Funcs(texttemplate.FuncMap{"isolate": isolate}).ParseFS(templates, "templates/invitation.txt"))
-	invitationHTML = htmltemplate.Must(htmltemplate.ParseFS(templates, "templates/invitation.html"))
-)
-
-// letterView is the letter as the templates see it: every name one line of
-// bounded length.
-type letterView struct {
-	Product, TeamLabel, SitesLabel string
-	Inviter, Invitee, Team, Role   string
-	Sites                          []SiteRole
-	MoreSites                      int
-	Link                           string
-	ExpiresIn                      string // "in 7 days"
-	ExpiresAt                      string // "Tuesday, 2 December 2025 at 14:05 UTC"
-	Subject                        string
-	To                             string
-}
-
-// Message writes the letter. The id is its Message-ID, now the moment from
-// which the days until it expires are counted.
-func (l *InvitationLetter) Message(id, to string, now time.Time) (Message, error) {
-	name := func(text string) string { return clip(oneLine(text), maxNameInText) }
-	view := letterView{
-		Product: name(l.Labels.Product), TeamLabel: name(l.Labels.Team), SitesLabel: name(l.Labels.Sites),
-		Inviter: name(l.Inviter), Invitee: name(l.Invitee), Team: name(l.Team), Role: name(l.Role),
-		Link: l.Link, To: to, Subject: l.subject(),
-		ExpiresIn: inWords(l.ExpiresAt.Sub(now)),
-		ExpiresAt: l.ExpiresAt.UTC().Format("Monday, 2 January 2006 at 15:04 UTC"),
+// Message writes the letter; now is the moment from which the days until it
+// expires are counted.
+func (l *InvitationLetter) Message(to string, now time.Time) (Message, error) {
+	view := invitationView{
+		letterView: letterView{
+			Product: nameInText(l.Labels.Product), Subject: l.subject(), To: to, Link: l.Link, Action: "Accept the invitation",
+		},
+		TeamLabel: nameInText(l.Labels.Team), SitesLabel: nameInText(l.Labels.Sites),
+		Inviter: nameInText(l.Inviter), Invitee: nameInText(l.Invitee), Team: nameInText(l.Team), Role: nameInText(l.Role),
 	}
+	view.expires(l.ExpiresAt, now)
 	shown := l.Sites[:min(len(l.Sites), maxSitesShown)]
 	view.MoreSites = len(l.Sites) - len(shown)
 	for _, site := range shown {
-		view.Sites = append(view.Sites, SiteRole{Site: name(site.Site), Role: name(site.Role)})
+		view.Sites = append(view.Sites, SiteRole{Site: nameInText(site.Site), Role: nameInText(site.Role)})
 	}
-	var text, html strings.Builder
-	if err := invitationText.Execute(&text, view); err != nil {
-		return Message{}, fmt.Errorf("invitation: writing the text: %w", err)
-	}
-	if err := invitationHTML.Execute(&html, view); err != nil {
-		return Message{}, fmt.Errorf("invitation: writing the HTML: %w", err)
-	}
-	return Message{ID: id, To: to, Subject: view.Subject, Text: text.String(), HTML: html.String()}, nil
+	return invitationTemplate.write(view.Subject, to, view)
 }
 
 func (l *InvitationLetter) subject() string {
-	short := func(text string) string { return isolate(clip(oneLine(text), maxNameInSubject)) }
-	if inviter := short(l.Inviter); inviter != "" {
-		return fmt.Sprintf("%s invited you to %s on %s", inviter, short(l.Team), short(l.Labels.Product))
+	team, product := nameInSubject(l.Team), nameInSubject(l.Labels.Product)
+	if inviter := nameInSubject(l.Inviter); inviter != "" {
+		return fmt.Sprintf("%s invited you to %s on %s", inviter, team, product)
 	}
-	return fmt.Sprintf("You are invited to %s on %s", short(l.Team), short(l.Labels.Product))
-}
-
-// inWords says how long there is: in days from two days on, in hours from two
-// hours on, rounded down so that nobody comes too late.
-func inWords(left time.Duration) string {
-	left += time.Minute // sending takes a moment, and 7 days are 7 days all the same
-	switch {
-	case left >= 48*time.Hour:
-		return fmt.Sprintf("in %d days", left/(24*time.Hour))
-	case left >= 2*time.Hour:
-		return fmt.Sprintf("in %d hours", left/time.Hour)
-	default:
-		return "in less than two hours"
-	}
+	return fmt.Sprintf("You are invited to %s on %s", team, product)
 }

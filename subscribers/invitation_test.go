@@ -30,10 +30,17 @@ func letter() InvitationLetter {
 // sent is the letter as its recipient gets it.
 func sent(t *testing.T, l InvitationLetter) (Mail, []byte) {
 	t.Helper()
-	message, err := l.Message("evt_1@teams.test", "grace@example.com", letterTime.Add(2*time.Second))
+	message, err := l.Message("grace@example.com", letterTime.Add(2*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return delivered(t, message)
+}
+
+// delivered is a message as its recipient gets it, and as it was on its way.
+func delivered(t *testing.T, message Message) (Mail, []byte) {
+	t.Helper()
+	message.ID = "evt_1@teams.test"
 	composed, err := compose(message, netmail.Address{Name: "Roster", Address: "no-reply@teams.test"}, letterTime)
 	if err != nil {
 		t.Fatal(err)
@@ -103,6 +110,33 @@ func TestInvitationLetterWithoutNamesAndWithSites(t *testing.T) {
 
 var tag = regexp.MustCompile(`</?[a-zA-Z!][^\s>]*`)
 
+// hostileNames are what people may call themselves and their teams.
+var hostileNames = map[string]string{
+	"CRLF header":        "Eve\r\nBcc: everyone@example.com",
+	"CRLF body":          "Eve\r\n\r\n<h1>Your account is locked</h1>",
+	"bare LF":            "Eve\nContent-Type: text/html",
+	"bare CR":            "Eve\rX-Injected: 1",
+	"line separators":    "Eve\u2028X-Injected: 1\u2029Y: 2\u0085Z: 3",
+	"NUL and escapes":    "Eve\x00\x1b[31m\x7f",
+	"script":             `<script>alert(1)</script>`,
+	"attribute":          `"><img src=x onerror=alert(1)>`,
+	"entity":             "&lt;b&gt;&amp;",
+	"template":           "{{.Link}}{{template \"x\"}}",
+	"comment":            "--><style>*{display:none}</style><!--",
+	"encoded word":       "=?utf-8?q?=0D=0ABcc:_eve@example.com?=",
+	"boundary":           "--=_boundary\r\nContent-Type: text/html",
+	"right to left":      "שלום עולם",
+	"bidi override":      "\u202Emoc.elpmaxe@nimda\u202C",
+	"emoji":              strings.Repeat("👩‍👩‍👧‍👦", 30),
+	"200 characters":     strings.Repeat("ü", 200),
+	"a very long word":   strings.Repeat("x", 5000),
+	"combining marks":    "e" + strings.Repeat("\u0301", 500),
+	"invalid UTF-8":      "Eve\xff\xfe",
+	"nothing but spaces": "   ",
+	"dot line":           "Eve\r\n.\r\nQUIT",
+	"percent":            "%s%n%d",
+}
+
 func TestHostileNamesMakeNoHeaderAndNoTag(t *testing.T) {
 	plain, source := sent(t, letter())
 	plainTags := tag.FindAllString(plain.HTML, -1)
@@ -110,32 +144,7 @@ func TestHostileNamesMakeNoHeaderAndNoTag(t *testing.T) {
 	for _, header := range listHeaders(source) {
 		plainHeaders = append(plainHeaders, header.Name)
 	}
-	hostile := map[string]string{
-		"CRLF header":        "Eve\r\nBcc: everyone@example.com",
-		"CRLF body":          "Eve\r\n\r\n<h1>Your account is locked</h1>",
-		"bare LF":            "Eve\nContent-Type: text/html",
-		"bare CR":            "Eve\rX-Injected: 1",
-		"line separators":    "Eve\u2028X-Injected: 1\u2029Y: 2\u0085Z: 3",
-		"NUL and escapes":    "Eve\x00\x1b[31m\x7f",
-		"script":             `<script>alert(1)</script>`,
-		"attribute":          `"><img src=x onerror=alert(1)>`,
-		"entity":             "&lt;b&gt;&amp;",
-		"template":           "{{.Link}}{{template \"x\"}}",
-		"comment":            "--><style>*{display:none}</style><!--",
-		"encoded word":       "=?utf-8?q?=0D=0ABcc:_eve@example.com?=",
-		"boundary":           "--=_boundary\r\nContent-Type: text/html",
-		"right to left":      "שלום עולם",
-		"bidi override":      "\u202Emoc.elpmaxe@nimda\u202C",
-		"emoji":              strings.Repeat("👩‍👩‍👧‍👦", 30),
-		"200 characters":     strings.Repeat("ü", 200),
-		"a very long word":   strings.Repeat("x", 5000),
-		"combining marks":    "e" + strings.Repeat("\u0301", 500),
-		"invalid UTF-8":      "Eve\xff\xfe",
-		"nothing but spaces": "   ",
-		"dot line":           "Eve\r\n.\r\nQUIT",
-		"percent":            "%s%n%d",
-	}
-	for name, text := range hostile {
+	for name, text := range hostileNames {
 		t.Run(name, func(t *testing.T) {
 			l := letter()
 			l.Inviter, l.Invitee, l.Team, l.Role = text, text, text, text
@@ -213,7 +222,13 @@ func TestExpiryInWords(t *testing.T) {
 		47 * time.Hour:                    "in 47 hours",
 		2 * time.Hour:                     "in 2 hours",
 		119*time.Minute - 1*time.Second:   "in less than two hours",
-		-time.Hour:                        "in less than two hours",
+		time.Hour:                         "in less than two hours",
+		time.Hour - time.Second:           "in 60 minutes",
+		10 * time.Minute:                  "in 10 minutes",
+		10*time.Minute - 2*time.Second:    "in 10 minutes",
+		9*time.Minute + 20*time.Second:    "in 9 minutes",
+		2*time.Minute - 40*time.Second:    "in less than two minutes",
+		-time.Hour:                        "in less than two minutes",
 		365 * 24 * time.Hour:              "in 365 days",
 		3*24*time.Hour + 23*time.Hour + 1: "in 3 days",
 	} {
@@ -226,7 +241,7 @@ func TestExpiryInWords(t *testing.T) {
 func FuzzInvitationLetter(f *testing.F) {
 	f.Add("Ada", "Acme\r\nBcc: x@example.com", "<b>", "Distribu")
 	plain := letter()
-	reference, err := plain.Message("evt_1@teams.test", "grace@example.com", letterTime)
+	reference, err := plain.Message("grace@example.com", letterTime)
 	if err != nil {
 		f.Fatal(err)
 	}

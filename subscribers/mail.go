@@ -36,7 +36,7 @@ type DeliveryError struct {
 	// Permanent: sending it again would fail again.
 	Permanent bool
 
-	// Detail is a sentence for whoever sent the invitation. It never holds
+	// Detail is a sentence for whoever made us send it. It never holds
 	// the address or anything that the mail server wrote, since servers like
 	// to repeat the address.
 	Detail string

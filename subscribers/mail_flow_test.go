@@ -62,7 +62,8 @@ func (f *flow) newMailer(t *testing.T, record func(context.Context, Outcome) err
 		Token: func(_ domain.TeamID, invitation domain.InvitationID, link int) string {
 			return fmt.Sprintf("%s.%d", invitation, link)
 		},
-		BaseURL: "https://teams.test", Record: record, Logger: quiet, Clock: Clock{After: noWait},
+		TransferToken: func(domain.TeamID, domain.TransferID) string { return "" },
+		BaseURL:       "https://teams.test", Record: record, Logger: quiet, Clock: Clock{After: noWait},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -84,6 +85,14 @@ func (f *flow) Invitation(_ context.Context, of InvitationLink) (InvitationFacts
 		return InvitationFacts{}, ErrNotPending
 	}
 	return facts, nil
+}
+
+func (f *flow) Reset(context.Context, ResetRequest) (ResetFacts, error) {
+	return ResetFacts{}, ErrNotPending
+}
+
+func (f *flow) Transfer(context.Context, TransferRequest) (TransferFacts, error) {
+	return TransferFacts{}, ErrNotPending
 }
 
 // invite seals an address under a key of its own and appends the event.
@@ -331,7 +340,8 @@ func BenchmarkMailer(b *testing.B) {
 	}}
 	mailer, err := NewMailer(MailerConfig{
 		Sender: box, Directory: directory, Vault: plainVault{}, BaseURL: "https://teams.test", Logger: quiet,
-		Token: func(domain.TeamID, domain.InvitationID, int) string { return "token" },
+		Token:         func(domain.TeamID, domain.InvitationID, int) string { return "token" },
+		TransferToken: func(domain.TeamID, domain.TransferID) string { return "token" },
 		Record: func(ctx context.Context, outcome Outcome) error {
 			err := recorder.Record(ctx, outcome)
 			recorded <- struct{}{}

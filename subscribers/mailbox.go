@@ -36,8 +36,9 @@ type Mailbox struct {
 	from   netmail.Address
 	most   int // files
 
-	mu    sync.Mutex
-	names []string // without their extension, oldest first
+	mu      sync.Mutex
+	names   []string      // without their extension, oldest first
+	arrived chan struct{} // closed and replaced with each message
 }
 
 const (
@@ -92,7 +93,7 @@ func OpenMailbox(folder, from string) (*Mailbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mailbox: opening the folder for messages: %w", err)
 	}
-	box := &Mailbox{folder: root, from: sender, most: maxMailboxFiles}
+	box := &Mailbox{folder: root, from: sender, most: maxMailboxFiles, arrived: make(chan struct{})}
 	entries, err := fs.ReadDir(root.FS(), ".")
 	if err != nil {
 		_ = root.Close()
@@ -137,6 +138,8 @@ func (b *Mailbox) Send(ctx context.Context, message Message) error {
 		return &DeliveryError{Detail: "The mailbox folder can't be written to.", Cause: err}
 	}
 	b.names = append(b.names, id)
+	close(b.arrived)
+	b.arrived = make(chan struct{})
 	for len(b.names) > b.most {
 		if err := b.folder.Remove(b.names[0] + mailboxExtension); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return &DeliveryError{Detail: "The mailbox folder can't be tidied.", Cause: err}
@@ -144,6 +147,14 @@ func (b *Mailbox) Send(ctx context.Context, message Message) error {
 		b.names = slices.Delete(b.names, 0, 1)
 	}
 	return nil
+}
+
+// Arrived is closed when the next message has arrived. Whoever waits for one
+// asks for it before looking whether it is there.
+func (b *Mailbox) Arrived() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.arrived
 }
 
 // write makes the file whole or not at all.

@@ -28,6 +28,22 @@ func openMailbox(t *testing.T, folder string) *Mailbox {
 	return box
 }
 
+func TestMailboxTellsOfArrivals(t *testing.T) {
+	box := openMailbox(t, t.TempDir())
+	for range 3 {
+		arrived := box.Arrived()
+		select {
+		case <-arrived:
+			t.Fatal("told of a message that isn't there")
+		default:
+		}
+		if err := box.Send(t.Context(), letterToAda); err != nil {
+			t.Fatal(err)
+		}
+		receive(t, arrived, "the arrival")
+	}
+}
+
 func TestMailbox(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "data", "mailbox")
 	box := openMailbox(t, folder)
@@ -198,10 +214,11 @@ func BenchmarkInvitationToMailbox(b *testing.B) {
 	l := letter()
 	b.ReportAllocs()
 	for b.Loop() {
-		message, err := l.Message("evt_1@teams.test", "grace@example.com", letterTime)
+		message, err := l.Message("grace@example.com", letterTime)
 		if err != nil {
 			b.Fatal(err)
 		}
+		message.ID = "evt_1@teams.test"
 		if err := box.Send(b.Context(), message); err != nil {
 			b.Fatal(err)
 		}

@@ -20,42 +20,26 @@ import (
 // MailerName is the name of the mailer's subscription.
 const MailerName = "mailer"
 
-// ErrNotPending is a Directory's answer for an invitation that no message
-// should be sent for.
-var ErrNotPending = errors.New("subscribers: the invitation is no longer pending under this link")
+// ErrNotPending is a Directory's answer for what no message should be sent
+// about.
+var ErrNotPending = errors.New("subscribers: what the message is about no longer stands")
 
-// Directory looks up what the message of an invitation says.
+// Directory looks up what a message says. Each answers [ErrNotPending] when
+// what the message would offer can't be done any more.
 type Directory interface {
 	// Invitation describes the invitation by a state of the team that is not
-	// older than the given version. It answers [ErrNotPending] when the
-	// invitation is not pending any more, its link is not the one that works,
-	// or the team is gone.
+	// older than the given version. It is not pending when it has ended, its
+	// link is not the one that works, or the team is gone.
 	Invitation(ctx context.Context, of InvitationLink) (InvitationFacts, error)
-}
 
-// InvitationLink names one link of one invitation.
-type InvitationLink struct {
-	Team       domain.TeamID
-	Version    uint64 // of the team when the link was made
-	Invitation domain.InvitationID
-	Link       int
-}
+	// Reset describes an account whose password is to be reset, by a state
+	// that is not older than the request. It is not pending when the password
+	// has changed since.
+	Reset(ctx context.Context, of ResetRequest) (ResetFacts, error)
 
-// InvitationFacts is an invitation with the names around it.
-type InvitationFacts struct {
-	Email     domain.Sealed
-	Name      domain.Sealed // empty when none was given
-	Team      string
-	Role      string
-	Inviter   string // empty when it was not a person, or one who has been erased
-	Sites     []SiteRole
-	Labels    domain.Labels
-	ExpiresAt time.Time
-
-	// Sent is true when the message of this link is known to have been sent
-	// already. It only spares the recipient a second copy after a restart, so
-	// it need not be up to date.
-	Sent bool
+	// Transfer describes the transfer by a state of the team that is not older
+	// than the given version.
+	Transfer(ctx context.Context, of TransferRequest) (TransferFacts, error)
 }
 
 // Opener opens sealed personal data; [eventstore.Vault] does. It answers
@@ -71,38 +55,54 @@ type MailerConfig struct {
 	Directory Directory
 	Vault     Opener
 
-	// Token gives the secret part of a link.
-	Token func(domain.TeamID, domain.InvitationID, int) string
+	// Token gives the secret part of an invitation's link, TransferToken that
+	// of a transfer's.
+	Token         func(domain.TeamID, domain.InvitationID, int) string
+	TransferToken func(domain.TeamID, domain.TransferID) string
 
 	// BaseURL is where Roster is reached from outside, such as
 	// https://teams.example.com. Links are made of it and of nothing that
 	// came with a request.
 	BaseURL string
 
-	// Record makes an outcome durable; [Recorder.Record] does.
+	// Record makes the outcome of an invitation durable; [Recorder.Record]
+	// does.
 	Record func(context.Context, Outcome) error
 
 	Clock  Clock
 	Logger *slog.Logger
 }
 
-// Mailer sends the message of every invitation and of every new link, and
-// records what became of it.
+// Mailer sends the messages that follow from events: an invitation and each of
+// its new links, the reset of a password, and the transfer of an ownership.
 //
 // A message that the mail server puts off is tried again for about half a
-// minute, then recorded as failed: the invitation's page shows that, with the
-// link to copy, and offers to send it again. The event is acknowledged once
-// the outcome is durable. After a crash in between the message is sent twice,
-// with the same Message-ID.
+// minute. What became of an invitation is then recorded: its page shows that,
+// with the link to copy, and offers to send it again. The other messages have
+// no such page: one that the mail server refuses for good is given up in the
+// log, one that it puts off goes back to the [Router], which tries again and in
+// the end keeps it in the poison queue. None of them waits for another that
+// fails.
+//
+// The event is acknowledged once the outcome is known and durable. After a
+// crash in between the message is sent twice, with the same Message-ID.
 type Mailer struct {
-	config  MailerConfig
-	mailID  string // what follows the @ of a Message-ID
-	sending chan struct{}
+	config MailerConfig
+	mailID string // what follows the @ of a Message-ID
+
+	// A bulk of invitations must not hold up a link that works for ten
+	// minutes, so the others have turns of their own.
+	invitationTurns, otherTurns turns
 }
 
+// turns bounds how many messages are on their way at once: it holds an element
+// for each.
+type turns chan struct{}
+
 const (
-	// mailConcurrency is how many messages are on their way at once. Mail
-	// servers begin to refuse above about ten connections from one sender.
+	// mailConcurrency is how many messages of each of the two sorts are on
+	// their way at once. Mail servers begin to refuse above about ten
+	// connections from one sender.
 	mailConcurrency = 4
 
 	// sendGrace is how long a message on its way may take to arrive when the
@@ -122,8 +122,8 @@ func NewMailer(config MailerConfig) (*Mailer, error) {
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Hostname() == "" || base.RawQuery != "" || base.Fragment != "" || base.User != nil {
 		return nil, fmt.Errorf("mailer: the base URL %q is not of the form https://teams.example.com", config.BaseURL)
 	}
-	if config.Sender == nil || config.Directory == nil || config.Vault == nil || config.Token == nil || config.Record == nil {
-		return nil, errors.New("mailer: Sender, Directory, Vault, Token and Record are all needed")
+	if config.Sender == nil || config.Directory == nil || config.Vault == nil || config.Token == nil || config.TransferToken == nil || config.Record == nil {
+		return nil, errors.New("mailer: Sender, Directory, Vault, Token, TransferToken and Record are all needed")
 	}
 	config.BaseURL = strings.TrimRight(config.BaseURL, "/")
 	config.Clock = config.Clock.orReal()
@@ -131,16 +131,56 @@ func NewMailer(config MailerConfig) (*Mailer, error) {
 		config.Logger = slog.Default()
 	}
 	_, mailID, _ := strings.Cut(DefaultFrom(config.BaseURL), "@")
-	return &Mailer{config: config, mailID: mailID, sending: make(chan struct{}, mailConcurrency)}, nil
+	return &Mailer{
+		config: config, mailID: mailID,
+		invitationTurns: make(turns, mailConcurrency), otherTurns: make(turns, mailConcurrency),
+	}, nil
 }
 
 // Subscription is the mailer's part in a [Router].
 func (m *Mailer) Subscription() Subscription {
 	return Subscription{
 		Name:   MailerName,
-		Events: []string{"member_invited", "invitation_resent"},
+		Events: []string{"member_invited", "invitation_resent", "password_reset_requested", "ownership_transfer_requested"},
 		Handle: m.handle,
 	}
+}
+
+// errand is one message that an event asks for.
+type errand struct {
+	kind, id  string // what it is about, for the log
+	event     domain.EventID
+	requestID string
+	turns     turns
+
+	// write looks everything up and writes the message, or answers
+	// errNothingToSend.
+	write func(context.Context) (Message, error)
+
+	// finish makes something of how it ended: failure is nil when the message
+	// was sent.
+	finish func(ctx context.Context, e errand, failure *DeliveryError) error
+}
+
+var errNothingToSend = errors.New("nothing to send")
+
+// errand is what the event at an index of a commit asks for, if anything.
+func (m *Mailer) errand(commit *eventstore.Commit, i int) (e errand, wanted bool) {
+	team := domain.TeamID(commit.Stream.ID)
+	switch event := commit.Events[i].Event.(type) {
+	case domain.MemberInvited:
+		e = m.invitation(InvitationLink{Team: team, Version: commit.Version, Invitation: event.Invitation, Link: 1})
+	case domain.InvitationResent:
+		e = m.invitation(InvitationLink{Team: team, Version: commit.Version, Invitation: event.Invitation, Link: event.Link})
+	case domain.PasswordResetRequested:
+		e = m.reset(commit.Stream.ID, ResetRequest{User: event.User, Position: commit.Position, ExpiresAt: event.ExpiresAt})
+	case domain.OwnershipTransferRequested:
+		e = m.transfer(TransferRequest{Team: team, Version: commit.Version, Transfer: event.Transfer})
+	default:
+		return errand{}, false
+	}
+	e.event, e.requestID = commit.Events[i].ID, commit.RequestID
+	return e, true
 }
 
 // handle sends the messages of one commit: one, or many after a bulk
@@ -148,24 +188,19 @@ func (m *Mailer) Subscription() Subscription {
 func (m *Mailer) handle(ctx context.Context, commit eventstore.Commit) error {
 	var group errgroup.Group
 	for i := range commit.Events {
-		of := InvitationLink{Team: domain.TeamID(commit.Stream.ID), Version: commit.Version}
-		switch event := commit.Events[i].Event.(type) {
-		case domain.MemberInvited:
-			of.Invitation, of.Link = event.Invitation, 1
-		case domain.InvitationResent:
-			of.Invitation, of.Link = event.Invitation, event.Link
-		default:
+		e, wanted := m.errand(&commit, i)
+		if !wanted {
 			continue
 		}
 		group.Go(func() (err error) {
 			// The router's own guard sees only its own goroutine.
 			defer func() {
 				if panicked := recover(); panicked != nil {
-					err = fmt.Errorf("mailer: invitation %s: panic: %v\n%s", of.Invitation, panicked, debug.Stack())
+					err = fmt.Errorf("mailer: %s %s: panic: %v\n%s", e.kind, e.id, panicked, debug.Stack())
 				}
 			}()
-			if err := m.deliver(ctx, of, commit.Events[i].ID, commit.RequestID); err != nil {
-				return fmt.Errorf("mailer: invitation %s: %w", of.Invitation, err)
+			if err := m.run(ctx, e); err != nil {
+				return fmt.Errorf("mailer: %s %s: %w", e.kind, e.id, err)
 			}
 			return nil
 		})
@@ -173,23 +208,19 @@ func (m *Mailer) handle(ctx context.Context, commit eventstore.Commit) error {
 	return group.Wait()
 }
 
-// deliver sends one message and records the outcome. Every attempt looks
-// everything up again, so that nothing is sent for an invitation that was
-// cancelled or a person who was erased while waiting.
-func (m *Mailer) deliver(ctx context.Context, of InvitationLink, event domain.EventID, requestID string) error {
-	outcome := Outcome{
-		Delivery:  domain.InvitationDelivery{Team: of.Team, Invitation: of.Invitation, Link: of.Link, Status: domain.DeliverySent},
-		Causation: event, RequestID: requestID,
-	}
+// run sends one message and finishes with the outcome. Every attempt looks
+// everything up again, so that nothing is sent about what was cancelled or to
+// a person who was erased while waiting.
+func (m *Mailer) run(ctx context.Context, e errand) error {
 	var started time.Time // of the first attempt: waiting for a turn is not failing
 	for attempt := 0; ; attempt++ {
-		if err := m.turn(ctx); err != nil {
+		if err := e.turns.take(ctx); err != nil {
 			return err
 		}
 		if attempt == 0 {
 			started = m.config.Clock.Now()
 		}
-		failure, err := m.attempt(ctx, of, event)
+		failure, err := m.attempt(ctx, e)
 		if errors.Is(err, errNothingToSend) {
 			return nil
 		}
@@ -197,70 +228,32 @@ func (m *Mailer) deliver(ctx context.Context, of InvitationLink, event domain.Ev
 			return err
 		}
 		if failure == nil {
-			break
+			return e.finish(ctx, e, nil)
 		}
-		m.report(failure, of, event, attempt)
+		m.report(failure, e, attempt)
 		delay := time.Duration(0)
 		if attempt < len(sendDelays) {
 			delay = jitter(sendDelays[attempt])
 		}
 		waited := m.config.Clock.Now().Sub(started)
 		if failure.Permanent || delay == 0 || waited+delay > patience+patience/5 {
-			outcome.Delivery.Status, outcome.Delivery.Detail = domain.DeliveryFailed, failure.Detail
-			break
+			return e.finish(ctx, e, failure)
 		}
 		if err := m.config.Clock.wait(ctx, delay); err != nil {
 			return err
 		}
 	}
-	return m.record(ctx, outcome)
 }
 
-var errNothingToSend = errors.New("nothing to send")
-
-// message writes the message, or answers errNothingToSend.
-func (m *Mailer) message(ctx context.Context, of InvitationLink, event domain.EventID) (Message, error) {
-	facts, err := m.config.Directory.Invitation(ctx, of)
-	if errors.Is(err, ErrNotPending) {
-		return Message{}, errNothingToSend
-	}
-	if err != nil {
-		return Message{}, fmt.Errorf("looking it up: %w", err)
-	}
-	now := m.config.Clock.Now()
-	if facts.Sent || !now.Before(facts.ExpiresAt) {
-		return Message{}, errNothingToSend
-	}
-	to, err := m.config.Vault.Open(ctx, facts.Email, string(of.Invitation)+"/email")
-	if errors.Is(err, eventstore.ErrErased) || err == nil && to == "" {
-		return Message{}, errNothingToSend
-	}
-	if err != nil {
-		return Message{}, fmt.Errorf("opening the address: %w", err)
-	}
-	letter := InvitationLetter{
-		Labels: facts.Labels, Inviter: facts.Inviter, Team: facts.Team, Role: facts.Role, Sites: facts.Sites,
-		Link:      m.config.BaseURL + "/invite/" + url.PathEscape(m.config.Token(of.Team, of.Invitation, of.Link)),
-		ExpiresAt: facts.ExpiresAt,
-	}
-	if facts.Name != "" {
-		letter.Invitee, err = m.config.Vault.Open(ctx, facts.Name, string(of.Invitation)+"/name")
-		if err != nil && !errors.Is(err, eventstore.ErrErased) {
-			return Message{}, fmt.Errorf("opening the name: %w", err)
-		}
-	}
-	return letter.Message(string(event)+"@"+m.mailID, to, now)
-}
-
-// turn waits until fewer than mailConcurrency messages are on their way.
-func (m *Mailer) turn(ctx context.Context) error {
+// take waits until it is one's turn.
+func (t turns) take(ctx context.Context) error {
 	select {
-	case m.sending <- struct{}{}:
+	case t <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	if ctx.Err() != nil { // both at once
-		<-m.sending
+		<-t
 	}
 	return ctx.Err()
 }
@@ -268,12 +261,13 @@ func (m *Mailer) turn(ctx context.Context) error {
 // attempt writes and sends the message once, and ends the turn. Once it is on
 // its way it is not broken off at once when ctx ends, since the server may have
 // it already.
-func (m *Mailer) attempt(ctx context.Context, of InvitationLink, event domain.EventID) (*DeliveryError, error) {
-	defer func() { <-m.sending }()
-	message, err := m.message(ctx, of, event)
+func (m *Mailer) attempt(ctx context.Context, e errand) (*DeliveryError, error) {
+	defer func() { <-e.turns }()
+	message, err := e.write(ctx)
 	if err != nil {
 		return nil, err
 	}
+	message.ID = string(e.event) + "@" + m.mailID
 	lasting, cancel := outlive(ctx, sendGrace)
 	defer cancel()
 	err = m.config.Sender.Send(lasting, message)
@@ -284,29 +278,30 @@ func (m *Mailer) attempt(ctx context.Context, of InvitationLink, event domain.Ev
 	return nil, err
 }
 
-// record makes the outcome durable. It does not give up while the process
-// runs: to give up would be to send the message again.
-func (m *Mailer) record(ctx context.Context, outcome Outcome) error {
-	lasting, cancel := outlive(ctx, sendGrace)
-	defer cancel()
-	for attempt := 0; ; attempt++ {
-		err := m.config.Record(lasting, outcome)
-		if err == nil {
-			return nil
-		}
-		m.config.Logger.Error("what became of a message can't be recorded yet",
-			"invitation", outcome.Delivery.Invitation, "event", outcome.Causation, "error", err)
-		if m.config.Clock.wait(ctx, jitter(sendDelays[min(attempt, len(sendDelays)-1)])) != nil {
-			return err
-		}
+// link is an absolute URL below the base URL, with a token at its end.
+func (m *Mailer) link(page, token string) string {
+	return m.config.BaseURL + page + url.PathEscape(token)
+}
+
+// unrecorded is the finish of a message whose outcome nobody but the operator
+// is told. What may still succeed is an error, for the router to try again.
+func (m *Mailer) unrecorded(_ context.Context, e errand, failure *DeliveryError) error {
+	switch {
+	case failure == nil:
+		return nil
+	case !failure.Permanent:
+		return failure
 	}
+	m.config.Logger.Error("a message is given up, since sending it again would fail again",
+		e.kind, e.id, "event", e.event, "detail", failure.Detail)
+	return nil
 }
 
 // report logs a failed attempt. What the server wrote about the recipient may
 // hold the address, so that is left out; what went wrong before any recipient
 // was named is for the operator to read.
-func (m *Mailer) report(failure *DeliveryError, of InvitationLink, event domain.EventID, attempt int) {
-	attributes := []any{"invitation", of.Invitation, "event", event, "attempt", attempt + 1,
+func (m *Mailer) report(failure *DeliveryError, e errand, attempt int) {
+	attributes := []any{e.kind, e.id, "event", e.event, "attempt", attempt + 1,
 		"permanent", failure.Permanent, "detail", failure.Detail}
 	var aboutMessage *mail.SendError
 	if failure.Cause != nil && !errors.As(failure.Cause, &aboutMessage) {

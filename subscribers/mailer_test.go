@@ -24,6 +24,11 @@ type directory struct {
 	mu    sync.Mutex
 	asked []InvitationLink
 	facts func(n int, of InvitationLink) (InvitationFacts, error)
+
+	resets    []ResetRequest
+	reset     func(n int) (ResetFacts, error)
+	transfers []TransferRequest
+	transfer  func(n int) (TransferFacts, error)
 }
 
 func (d *directory) Invitation(_ context.Context, of InvitationLink) (InvitationFacts, error) {
@@ -35,6 +40,20 @@ func (d *directory) Invitation(_ context.Context, of InvitationLink) (Invitation
 		return d.facts(n, of)
 	}
 	return someFacts(), nil
+}
+
+func (d *directory) Reset(_ context.Context, of ResetRequest) (ResetFacts, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.resets = append(d.resets, of)
+	return d.reset(len(d.resets))
+}
+
+func (d *directory) Transfer(_ context.Context, of TransferRequest) (TransferFacts, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.transfers = append(d.transfers, of)
+	return d.transfer(len(d.transfers))
 }
 
 func someFacts() InvitationFacts {
@@ -102,6 +121,7 @@ type mailerTest struct {
 	directory *directory
 	clock     *testClock
 	log       *bytes.Buffer
+	server    *mailServer // where a test has no variable of its own for it
 
 	mu       sync.Mutex
 	outcomes []Outcome
@@ -116,7 +136,8 @@ func newMailerTest(t *testing.T, smtpURL string, vault Opener) *mailerTest {
 		Token: func(_ domain.TeamID, invitation domain.InvitationID, link int) string {
 			return fmt.Sprintf("%s.%d", invitation, link)
 		},
-		BaseURL: "https://teams.test/", Clock: m.clock.clock(), Logger: slog.New(slog.NewTextHandler(m.log, nil)),
+		TransferToken: func(_ domain.TeamID, transfer domain.TransferID) string { return string(transfer) + ".t" },
+		BaseURL:       "https://teams.test/", Clock: m.clock.clock(), Logger: slog.New(slog.NewTextHandler(m.log, nil)),
 		Record: func(_ context.Context, outcome Outcome) error {
 			m.mu.Lock()
 			defer m.mu.Unlock()
@@ -445,8 +466,9 @@ func TestMailerReportsWhatIsWrongWithItself(t *testing.T) {
 func TestMailerConfiguration(t *testing.T) {
 	config := MailerConfig{
 		Sender: newSMTP(t, "smtp://mail.test"), Directory: &directory{}, Vault: plainVault{},
-		Token:  func(domain.TeamID, domain.InvitationID, int) string { return "" },
-		Record: func(context.Context, Outcome) error { return nil },
+		Token:         func(domain.TeamID, domain.InvitationID, int) string { return "" },
+		TransferToken: func(domain.TeamID, domain.TransferID) string { return "" },
+		Record:        func(context.Context, Outcome) error { return nil },
 	}
 	for _, base := range []string{"", "teams.test", "ftp://teams.test", "https://", "https://teams.test?x=1", "https://u:p@teams.test"} {
 		config.BaseURL = base

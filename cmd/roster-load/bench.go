@@ -144,11 +144,21 @@ func (b *bench) play(ctx context.Context, scenario string, clients int, server *
 	}
 	ctx, cancel := context.WithCancel(ctx) // ends the connections
 	defer cancel()
+	before, err := server.cpu()
+	if err != nil {
+		return nil, err
+	}
 	got, err := closedLoop(ctx, clients, b.warmUp, b.length, func(worker int) (step, error) { return prepare(ctx, worker) })
 	if err := got.failed(scenario, err); err != nil {
 		return nil, err
 	}
-	b.progress("%s, %d clients: %.0f/s, median %.0f µs, p99 %.0f µs", scenario, clients, got.PerSecond, got.P50, got.P99)
+	after, err := server.cpu()
+	if err != nil {
+		return nil, err
+	}
+	got.CPU = float64((after - before).Microseconds()) / float64(got.all)
+	b.progress("%s, %d clients: %.0f/s, median %.0f µs, p99 %.0f µs; %.0f µs of processor time each",
+		scenario, clients, got.PerSecond, got.P50, got.P99, got.CPU)
 	return &got, nil
 }
 

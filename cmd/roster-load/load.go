@@ -22,11 +22,18 @@ type figures struct {
 	P99       float64 `json:"p99_us"`
 	Max       float64 `json:"max_us"`
 	Errors    int64   `json:"errors"`
+
+	// CPU is the processor time of the server's process for one request. Unlike
+	// the rest it doesn't suffer from what else runs on the machine.
+	CPU float64 `json:"cpu_us,omitempty"`
+
+	all int64 // requests, with those that don't count
 }
 
 // recorder collects the latencies of one worker.
 type recorder struct {
 	latencies *hdrhistogram.Histogram // in nanoseconds
+	all       int64                   // steps, with those of the warm-up
 	errors    int64
 	first     error
 }
@@ -51,6 +58,7 @@ func merged(recorders []*recorder, length time.Duration) (figures, error) {
 	for _, r := range recorders {
 		all.latencies.Merge(r.latencies)
 		all.errors += r.errors
+		all.all += r.all
 		if first == nil {
 			first = r.first
 		}
@@ -58,7 +66,7 @@ func merged(recorders []*recorder, length time.Duration) (figures, error) {
 	quantile := func(q float64) float64 { return float64(all.latencies.ValueAtQuantile(q)) / 1e3 }
 	return figures{
 		Requests: all.latencies.TotalCount(), PerSecond: float64(all.latencies.TotalCount()) / length.Seconds(),
-		P50: quantile(50), P99: quantile(99), Max: float64(all.latencies.Max()) / 1e3, Errors: all.errors,
+		P50: quantile(50), P99: quantile(99), Max: float64(all.latencies.Max()) / 1e3, Errors: all.errors, all: all.all,
 	}, first
 }
 
@@ -89,6 +97,7 @@ func closedLoop(ctx context.Context, workers int, warmUp, length time.Duration, 
 			for begin := time.Now(); begin.Before(to) && ctx.Err() == nil; {
 				err := next(ctx)
 				end := time.Now()
+				r.all++
 				var refusal *refused
 				switch {
 				case errors.As(err, &refusal):

@@ -163,7 +163,8 @@ func (a *app) subscribe(ctx context.Context, sender subscribers.Sender, logger *
 	a.recorder = subscribers.NewRecorder(a.store, subscribers.Clock{}, logger)
 	mailer, err := subscribers.NewMailer(subscribers.MailerConfig{
 		Sender: sender, Directory: directory{a.service}, Vault: a.store.Vault(),
-		Token: a.service.InvitationToken, BaseURL: a.baseURL, Record: a.recorder.Record, Logger: logger,
+		Token: a.service.InvitationToken, TransferToken: a.service.TransferToken,
+		BaseURL: a.baseURL, Record: a.recorder.Record, Logger: logger,
 	})
 	if err != nil {
 		return err
@@ -201,6 +202,9 @@ func (a *app) stop(ctx context.Context) error {
 	}
 	if a.recorder != nil {
 		a.recorder.Close()
+	}
+	if a.mailbox != nil {
+		errs = append(errs, a.mailbox.Close())
 	}
 	if a.service != nil {
 		a.service.Close()

@@ -32,6 +32,33 @@ func (d directory) Invitation(ctx context.Context, of subscribers.InvitationLink
 	return described, nil
 }
 
+// Reset describes the account whose password is to be reset.
+func (d directory) Reset(ctx context.Context, of subscribers.ResetRequest) (subscribers.ResetFacts, error) {
+	facts, err := d.service.ResetFacts(ctx, of.User, of.Position, of.ExpiresAt)
+	if err != nil {
+		return subscribers.ResetFacts{}, err
+	}
+	if !facts.Stands {
+		return subscribers.ResetFacts{}, subscribers.ErrNotPending
+	}
+	return subscribers.ResetFacts{Email: facts.Email, Name: facts.Name, Labels: facts.Labels, Token: facts.Token}, nil
+}
+
+// Transfer describes an ownership transfer for the member who was chosen.
+func (d directory) Transfer(ctx context.Context, of subscribers.TransferRequest) (subscribers.TransferFacts, error) {
+	facts, err := d.service.TransferFacts(ctx, of.Team, of.Version, of.Transfer)
+	if err != nil {
+		return subscribers.TransferFacts{}, err
+	}
+	if !facts.Stands {
+		return subscribers.TransferFacts{}, subscribers.ErrNotPending
+	}
+	return subscribers.TransferFacts{
+		Email: facts.Email, Name: facts.Name, Owner: facts.Owner, Team: facts.TeamName,
+		OwnerRole: facts.OwnerRole, NextRole: facts.PreviousOwnerRole, Labels: facts.Labels, ExpiresAt: facts.ExpiresAt,
+	}, nil
+}
+
 // due lists invitations whose expiry is to be recorded.
 func (directory) due(models *projections.Projections) func(context.Context, time.Time, int) ([]subscribers.DueInvitation, error) {
 	return func(ctx context.Context, now time.Time, limit int) ([]subscribers.DueInvitation, error) {
