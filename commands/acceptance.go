@@ -35,8 +35,7 @@ func (s *Service) PreviewInvitation(ctx context.Context, by Caller, token string
 	if err != nil {
 		return Preview{}, done, err
 	}
-	switch {
-	case by.User == "":
+	if by.User == "" {
 		owner, err := s.owner(ctx, invitation.Address)
 		if err != nil {
 			return Preview{}, done, err
@@ -45,15 +44,15 @@ func (s *Service) PreviewInvitation(ctx context.Context, by Caller, token string
 		if owner != "" {
 			preview.Next = NextSignIn
 		}
-	default:
-		address, err := s.addressOf(ctx, by.User)
-		if err != nil {
-			return Preview{}, done, err
-		}
-		preview.Next = NextWrongAccount
-		if address == invitation.Address {
-			preview.Next = NextAccept
-		}
+		return preview, done, nil
+	}
+	address, err := s.addressOf(ctx, by.User)
+	if err != nil {
+		return Preview{}, done, err
+	}
+	preview.Next = NextWrongAccount
+	if address == invitation.Address {
+		preview.Next = NextAccept
 	}
 	return preview, done, nil
 }

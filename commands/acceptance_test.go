@@ -39,6 +39,7 @@ func wantLink(t *testing.T, what string, err error, code string) {
 }
 
 func TestAMutatedLinkLeadsNowhere(t *testing.T) {
+	t.Parallel()
 	s := service(t)
 	owner := accountOn(t, s, "owner@example.com")
 	team, foreign := teamOf(t, s, owner, "tenants"), teamOf(t, s, owner, "tenants")
@@ -118,6 +119,7 @@ func uuidOf(t *testing.T, prefix, id string) []byte {
 }
 
 func TestALinkDiesForGood(t *testing.T) {
+	t.Parallel()
 	clock := newHandClock()
 	s := service(t, withClock(clock))
 	ctx := t.Context()
@@ -177,6 +179,7 @@ func TestALinkDiesForGood(t *testing.T) {
 }
 
 func TestAnInvitationIsForItsAddressAlone(t *testing.T) {
+	t.Parallel()
 	s := service(t)
 	ctx := t.Context()
 	owner := accountOn(t, s, "owner@example.com")
@@ -212,6 +215,7 @@ func TestAnInvitationIsForItsAddressAlone(t *testing.T) {
 }
 
 func TestAHundredAcceptancesMakeOneMember(t *testing.T) {
+	t.Parallel()
 	a, b := twoNodes(t)
 	owner := accountOn(t, a, "owner@example.com")
 	team := teamOf(t, a, owner, "distribu")
@@ -255,6 +259,7 @@ func TestAHundredAcceptancesMakeOneMember(t *testing.T) {
 }
 
 func TestHomeTeamOfTheInvited(t *testing.T) {
+	t.Parallel()
 	s := service(t)
 	owner := accountOn(t, s, "owner@example.com")
 	for catalog, want := range map[string]int{"tenants": 2, "distribu": 1, "default": 1} {
@@ -310,6 +315,7 @@ func TestHomeTeamOfTheInvited(t *testing.T) {
 
 // The links of different services and purposes have nothing in common.
 func TestLinksOfAnotherMasterKey(t *testing.T) {
+	t.Parallel()
 	a, b := service(t), service(t)
 	team := domain.TeamID(eventstore.NewID(domain.PrefixTeam))
 	id := domain.InvitationID(eventstore.NewID(domain.PrefixInvitation))

@@ -312,17 +312,19 @@ func (s *Service) ChangePassword(ctx context.Context, by Caller, current, next s
 	if err != nil {
 		return Done{}, unavailable(err)
 	}
+	ctx, cancel := finishing(ctx)
+	defer cancel()
 	out, err := do(ctx, s, s.users, string(by.User), by, func(u *domain.User, _ time.Time) (decision, error) {
 		if u.PasswordHash() != proven { // somebody else was faster
 			return decision{}, wrongPassword("#/current_password")
 		}
 		return decided(u.ChangePassword(sealed))
 	})
-	if err != nil {
+	if refused := (*domain.Error)(nil); errors.As(err, &refused) {
 		return Done{}, err
 	}
-	last, err := s.endSessions(ctx, by, by.User, by.Session)
-	return Done{max(out.Position, last), out.Version}, err
+	last, ending := s.endSessions(ctx, by, by.User, by.Session)
+	return Done{max(out.Position, last), out.Version}, errors.Join(err, ending)
 }
 
 // ChooseTeam remembers which of their teams the caller looks at.

@@ -14,6 +14,7 @@ import (
 )
 
 func TestAPIKeyFromStartToEnd(t *testing.T) {
+	t.Parallel()
 	clock := newHandClock()
 	s := service(t, withClock(clock))
 	ctx := t.Context()
@@ -85,6 +86,7 @@ func TestAPIKeyFromStartToEnd(t *testing.T) {
 }
 
 func TestAMutatedAPIKeyIsNoKey(t *testing.T) {
+	t.Parallel()
 	s := service(t)
 	owner := accountOn(t, s, "owner@example.com")
 	team, foreign := teamOf(t, s, owner, "distribu"), teamOf(t, s, owner, "distribu")
@@ -141,6 +143,7 @@ func TestAMutatedAPIKeyIsNoKey(t *testing.T) {
 }
 
 func TestOperatorToken(t *testing.T) {
+	t.Parallel()
 	s := service(t)
 	none := serviceOn(t, s.store, func(c *Config) { c.OperatorToken = "" })
 	by, err := s.Authenticate(t.Context(), operatorToken)
@@ -172,6 +175,7 @@ func TestOperatorToken(t *testing.T) {
 }
 
 func TestOwnershipLink(t *testing.T) {
+	t.Parallel()
 	clock := newHandClock()
 	s := service(t, withClock(clock))
 	ctx := t.Context()

@@ -22,6 +22,7 @@ func held[S folder](h *hot[S]) int {
 }
 
 func TestGuessedIDsAreNotKept(t *testing.T) {
+	t.Parallel()
 	store, _ := storeIn(t, t.TempDir())
 	s := serviceOn(t, store, func(c *Config) { c.Nodes = standingNodes(store) })
 	owner := accountOn(t, s, "owner@example.com")
@@ -69,6 +70,7 @@ func TestGuessedIDsAreNotKept(t *testing.T) {
 // What is dropped from memory while a command is at work on it is made anew by
 // whoever looks; the command must reach that one too before it is acknowledged.
 func TestACommandOnADroppedTeamIsSeenAtOnce(t *testing.T) {
+	t.Parallel()
 	s := service(t)
 	owner := accountOn(t, s, "owner@example.com")
 	team := teamOf(t, s, owner, "distribu")
@@ -94,6 +96,7 @@ func TestACommandOnADroppedTeamIsSeenAtOnce(t *testing.T) {
 // What came between the start of a service and the moment from which it
 // follows isn't missed.
 func TestFollowingMissesNothingBefore(t *testing.T) {
+	t.Parallel()
 	store, _ := storeIn(t, t.TempDir())
 	a, b := serviceOn(t, store), serviceOn(t, store)
 	owner := accountOn(t, a, "owner@example.com")
@@ -120,6 +123,7 @@ func TestFollowingMissesNothingBefore(t *testing.T) {
 }
 
 func TestARefusedCommandAppendsNothing(t *testing.T) {
+	t.Parallel()
 	clock := newHandClock()
 	s := service(t, withClock(clock))
 	ctx := t.Context()
@@ -203,6 +207,7 @@ func TestARefusedCommandAppendsNothing(t *testing.T) {
 // A command whose caller hangs up leaves in memory what is in the store,
 // whether or not it got through.
 func TestAnAbortedCommandLeavesTheStateRight(t *testing.T) {
+	t.Parallel()
 	s := service(t)
 	owner := accountOn(t, s, "owner@example.com")
 	team := teamOf(t, s, owner, "tenants")
@@ -255,6 +260,7 @@ func sameEverywhere(t *testing.T, id domain.TeamID, services ...*Service) {
 }
 
 func TestIfMatch(t *testing.T) {
+	t.Parallel()
 	store, _ := storeIn(t, t.TempDir())
 	a := serviceOn(t, store)
 	owner := accountOn(t, a, "owner@example.com")

@@ -145,7 +145,7 @@ func (a *Attempt) claim(ctx context.Context) (*Answer, error) {
 	bucket := a.service.answers
 	stored, err := bucket.Get(ctx, a.key)
 	if errors.Is(err, eventstore.ErrNoKey) {
-		return nil, a.write(ctx, func(value []byte) (uint64, error) { return bucket.Create(ctx, a.key, value, 0) })
+		return nil, a.write(func(value []byte) (uint64, error) { return bucket.Create(ctx, a.key, value, 0) })
 	}
 	if err != nil {
 		return nil, unavailable(err)
@@ -166,7 +166,7 @@ func (a *Attempt) claim(ctx context.Context) (*Answer, error) {
 	// it started, so that time is kept.
 	a.recovering = true
 	a.record.Started = record.Started
-	return nil, a.write(ctx, func(value []byte) (uint64, error) { return bucket.Update(ctx, a.key, value, stored.Revision, 0) })
+	return nil, a.write(func(value []byte) (uint64, error) { return bucket.Update(ctx, a.key, value, stored.Revision, 0) })
 }
 
 // mayLive tells whether the process that works on an attempt may still be
@@ -175,7 +175,7 @@ func (s *Service) mayLive(instance string) bool {
 	return instance == s.instance || (instance != "" && s.nodes.Peers() > 0)
 }
 
-func (a *Attempt) write(ctx context.Context, put func(value []byte) (uint64, error)) error {
+func (a *Attempt) write(put func(value []byte) (uint64, error)) error {
 	value, err := json.Marshal(a.record)
 	if err != nil {
 		return err
@@ -197,7 +197,7 @@ func (a *Attempt) Finish(ctx context.Context, answer Answer) error {
 	}
 	sealed := a.service.vault.SealOpaque(answerPurpose, plain, string(a.secret))
 	a.record.Answer = base64.RawURLEncoding.EncodeToString(sealed)
-	return a.write(ctx, func(value []byte) (uint64, error) {
+	return a.write(func(value []byte) (uint64, error) {
 		return a.service.answers.Update(ctx, a.key, value, a.revision, 0)
 	})
 }
@@ -219,7 +219,7 @@ func (a *Attempt) unseal(text string) (*Answer, error) {
 // are kept, so that whoever repeats it finds what it may have done.
 func (a *Attempt) Release(ctx context.Context) error {
 	a.record.Node = ""
-	return a.write(ctx, func(value []byte) (uint64, error) {
+	return a.write(func(value []byte) (uint64, error) {
 		return a.service.answers.Update(ctx, a.key, value, a.revision, 0)
 	})
 }

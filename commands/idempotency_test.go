@@ -29,6 +29,7 @@ func begun(t testing.TB, s *Service, scope, key, body string) (context.Context, 
 }
 
 func TestTheFirstAnswerIsGivenAgain(t *testing.T) {
+	t.Parallel()
 	s := service(t)
 	other := serviceOn(t, s.store)
 	_, attempt := begun(t, s, "anna", "key", "body")
@@ -54,6 +55,7 @@ func TestTheFirstAnswerIsGivenAgain(t *testing.T) {
 }
 
 func TestALargeAnswerFits(t *testing.T) {
+	t.Parallel()
 	s := service(t)
 	_, attempt := begun(t, s, "anna", "key", "body")
 	// A full bulk of invitations with long names and addresses.
@@ -68,6 +70,7 @@ func TestALargeAnswerFits(t *testing.T) {
 }
 
 func TestWhatIsInFlightIsRefused(t *testing.T) {
+	t.Parallel()
 	clock := newHandClock()
 	s := service(t, withClock(clock))
 	_, first := begun(t, s, "anna", "key", "body")
@@ -100,6 +103,7 @@ func TestWhatIsInFlightIsRefused(t *testing.T) {
 }
 
 func TestOnlyOneOfManyBegins(t *testing.T) {
+	t.Parallel()
 	a, b := twoNodes(t)
 	ended := atOnce(t, 32, func(i int) error {
 		_, _, _, err := []*Service{a, b}[i%2].Begin(t.Context(), "anna", "key", request("body"))
@@ -112,6 +116,7 @@ func TestOnlyOneOfManyBegins(t *testing.T) {
 
 // A node that others know may be alive; one that nobody knows isn't.
 func TestWhatALivingNodeWorksOnIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	a, b := twoNodes(t)
 	begun(t, a, "anna", "key", "body")
 	if _, _, _, err := b.Begin(t.Context(), "anna", "key", request("body")); !errors.Is(err, ErrInFlight) {
@@ -121,6 +126,7 @@ func TestWhatALivingNodeWorksOnIsLeftAlone(t *testing.T) {
 }
 
 func TestAbandonAndRelease(t *testing.T) {
+	t.Parallel()
 	s := service(t)
 	secrets := func(ctx context.Context) [2]string {
 		return [2]string{newID(ctx, "key", "x"), newSecret(ctx, "x")}
@@ -159,6 +165,7 @@ func TestAbandonAndRelease(t *testing.T) {
 // Within an attempt everything has a name of its own, and nothing of it is the
 // same as under another key, by another caller or at another time.
 func TestNamesOfAnAttempt(t *testing.T) {
+	t.Parallel()
 	clock := newHandClock()
 	s := service(t, withClock(clock))
 	seen := map[string]string{}
@@ -194,6 +201,7 @@ func TestNamesOfAnAttempt(t *testing.T) {
 }
 
 func TestKeysOfDifferentScopesDontMeet(t *testing.T) {
+	t.Parallel()
 	s := service(t)
 	_, attempt := begun(t, s, "anna", "key", "body")
 	if err := attempt.Finish(t.Context(), Answer{Status: 201, Body: []byte("anna's")}); err != nil {
@@ -209,6 +217,7 @@ func TestKeysOfDifferentScopesDontMeet(t *testing.T) {
 // under which it could be asked for: the request may hold a password, so that a
 // plain hash of it could be guessed at leisure.
 func TestAnswersAtRestAreUnreadable(t *testing.T) {
+	t.Parallel()
 	s := service(t)
 	_, attempt := begun(t, s, "scope-of-anna", "key-of-anna", "body")
 	if err := attempt.Finish(t.Context(), Answer{

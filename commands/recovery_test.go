@@ -141,6 +141,7 @@ func end(t *testing.T, store *eventstore.Store) uint64 {
 }
 
 func TestRegisterSurvivesDeath(t *testing.T) {
+	t.Parallel()
 	store, _ := storeIn(t, t.TempDir())
 	serviceOn(t, store)
 	before := end(t, store)
@@ -165,6 +166,7 @@ func TestRegisterSurvivesDeath(t *testing.T) {
 }
 
 func TestCreateTeamSurvivesDeath(t *testing.T) {
+	t.Parallel()
 	store, _ := storeIn(t, t.TempDir())
 	owner := accountOn(t, serviceOn(t, store), "owner@example.com")
 	before := end(t, store)
@@ -178,6 +180,7 @@ func TestCreateTeamSurvivesDeath(t *testing.T) {
 }
 
 func TestInviteSurvivesDeath(t *testing.T) {
+	t.Parallel()
 	store, _ := storeIn(t, t.TempDir())
 	s := serviceOn(t, store)
 	owner := accountOn(t, s, "owner@example.com")
@@ -193,6 +196,7 @@ func TestInviteSurvivesDeath(t *testing.T) {
 }
 
 func TestInviteAllSurvivesDeath(t *testing.T) {
+	t.Parallel()
 	store, _ := storeIn(t, t.TempDir())
 	s := serviceOn(t, store)
 	owner := accountOn(t, s, "owner@example.com")
@@ -222,6 +226,7 @@ func TestInviteAllSurvivesDeath(t *testing.T) {
 }
 
 func TestCreateAPIKeySurvivesDeath(t *testing.T) {
+	t.Parallel()
 	store, _ := storeIn(t, t.TempDir())
 	s := serviceOn(t, store)
 	owner := accountOn(t, s, "owner@example.com")
@@ -242,7 +247,9 @@ func TestCreateAPIKeySurvivesDeath(t *testing.T) {
 }
 
 func TestAcceptanceSurvivesDeath(t *testing.T) {
+	t.Parallel()
 	t.Run("as a new user", func(t *testing.T) {
+		t.Parallel()
 		store, _ := storeIn(t, t.TempDir())
 		s := serviceOn(t, store)
 		owner := accountOn(t, s, "owner@example.com")
@@ -266,6 +273,7 @@ func TestAcceptanceSurvivesDeath(t *testing.T) {
 		})
 	})
 	t.Run("as a signed-in user", func(t *testing.T) {
+		t.Parallel()
 		store, _ := storeIn(t, t.TempDir())
 		s := serviceOn(t, store)
 		owner := accountOn(t, s, "owner@example.com")
@@ -293,6 +301,7 @@ func TestAcceptanceSurvivesDeath(t *testing.T) {
 // What asks for the present password finds what it did even though that
 // password, or the state that it was decided on, is no more.
 func TestWhatAsksForThePasswordSurvivesDeath(t *testing.T) {
+	t.Parallel()
 	store, _ := storeIn(t, t.TempDir())
 	s := serviceOn(t, store)
 	repeat := func(run command) (first, second any) {
@@ -345,6 +354,7 @@ func TestWhatAsksForThePasswordSurvivesDeath(t *testing.T) {
 // A session that has ended doesn't come back when the request that made it is
 // repeated because its answer was never kept.
 func TestARepetitionRevivesNoSession(t *testing.T) {
+	t.Parallel()
 	store, _ := storeIn(t, t.TempDir())
 	signIn := func(s *Service) SignedIn {
 		t.Helper()
@@ -380,6 +390,7 @@ func TestARepetitionRevivesNoSession(t *testing.T) {
 
 // A try that was taken for dead and isn't meets what the other one did.
 func TestTwoTriesAtOnceWriteOnce(t *testing.T) {
+	t.Parallel()
 	store, _ := storeIn(t, t.TempDir())
 	s := serviceOn(t, store)
 	owner := accountOn(t, s, "owner@example.com")

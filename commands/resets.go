@@ -96,9 +96,7 @@ func (s *Service) ResetPassword(ctx context.Context, by Caller, token, next stri
 	by = by.as(user.ID())
 	by.DataKey = user.DataKey()
 
-	// From here on nobody breaks it off by hanging up: a new password and the
-	// end of the sessions belong together.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resetTimeout)
+	ctx, cancel := finishing(ctx)
 	defer cancel()
 	out, err := do(ctx, s, s.users, stream.ID, by, func(u *domain.User, now time.Time) (decision, error) {
 		return decided(s.resetPassword(u, ticket, sealed, now))
@@ -118,9 +116,6 @@ func (s *Service) ResetPassword(ctx context.Context, by Caller, token, next stri
 	}
 	return Done{max(out.Position, last), out.Version}, nil
 }
-
-// resetTimeout bounds what is done once the new password is hashed.
-const resetTimeout = 20 * time.Second
 
 // resetPassword decides whether the ticket still resets the password.
 func (s *Service) resetPassword(u *domain.User, ticket resetTicket, hash domain.Sealed, now time.Time) ([]domain.Event, error) {

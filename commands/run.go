@@ -59,7 +59,7 @@ func (s *Service) Follow(ctx context.Context, ready func()) error {
 	s.users.forget()
 	s.tail.advance(end)
 	ready()
-	return s.store.FollowRaw(ctx, end, func(ctx context.Context, commits []eventstore.Message) error {
+	return s.store.FollowRaw(ctx, end, func(_ context.Context, commits []eventstore.Message) error {
 		for i := range commits {
 			if err := s.observe(&commits[i]); err != nil {
 				return err

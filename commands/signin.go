@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"time"
 
 	"roster/domain"
 	"roster/eventstore"
@@ -172,34 +173,42 @@ func (s *Service) EndSession(ctx context.Context, by Caller, id domain.SessionID
 	if err := by.userOnly(); err != nil {
 		return Done{}, err
 	}
+	ctx, cancel := finishing(ctx)
+	defer cancel()
 	revision, err := s.sessions.end(ctx, by.User, id)
 	if err != nil {
 		return Done{}, err
 	}
-	if err := s.barrier(ctx, marks{sessionsMark: revision}); err != nil {
-		return Done{}, err
-	}
-	return s.recordEnd(ctx, by, by.User, id)
+	err = s.barrier(ctx, marks{sessionsMark: revision})
+	done, recording := s.recordEnd(ctx, by, by.User, id)
+	return done, errors.Join(err, recording)
 }
+
+// finishing is the context of what belongs together, so that nobody breaks it
+// off by hanging up: a new password and the end of the sessions, say, or the
+// end of a session and the record of it.
+func finishing(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
+}
+
+const finishTimeout = 20 * time.Second
 
 // endSessions ends the sessions of a user except one, and gives the position
 // of the last record of that.
 func (s *Service) endSessions(ctx context.Context, by Caller, user domain.UserID, except domain.SessionID) (last uint64, err error) {
 	ended, revision, err := s.sessions.endAll(ctx, user, except)
-	if err != nil || len(ended) == 0 {
-		return 0, err
+	if err == nil && len(ended) > 0 {
+		err = s.barrier(ctx, marks{sessionsMark: revision})
 	}
-	if err := s.barrier(ctx, marks{sessionsMark: revision}); err != nil {
-		return 0, err
-	}
+	// They have ended, whatever else went wrong.
 	for _, id := range ended {
-		done, err := s.recordEnd(ctx, by, user, id)
-		if err != nil {
-			return last, err
+		done, recording := s.recordEnd(ctx, by, user, id)
+		if recording != nil {
+			return last, errors.Join(err, recording)
 		}
 		last = done.Position
 	}
-	return last, nil
+	return last, err
 }
 
 // recordEnd records that a session has ended, once however many end it at the

@@ -31,6 +31,7 @@ func can(s *Service, by Caller, team domain.TeamID, action domain.Action) (allow
 // What one node has done, another must not refuse, even if it hasn't heard of
 // it yet: here b never hears of anything.
 func TestAGrantIsNeverRefusedByANodeThatIsBehind(t *testing.T) {
+	t.Parallel()
 	store, _ := storeIn(t, t.TempDir())
 	a := serviceOn(t, store)
 	b := serviceOn(t, store, func(c *Config) { c.Nodes = standingNodes(store) })
@@ -127,6 +128,7 @@ func TestAGrantIsNeverRefusedByANodeThatIsBehind(t *testing.T) {
 
 // When a revocation is acknowledged, the other node refuses at once.
 func TestARevocationIsSeenByTheOtherNode(t *testing.T) {
+	t.Parallel()
 	one, two := twoNodes(t, withCatalogs(builtin(t, "default")...))
 	ctx := t.Context()
 	owner := accountOn(t, one, "owner@example.com")
@@ -214,6 +216,7 @@ func TestARevocationIsSeenByTheOtherNode(t *testing.T) {
 // Thirty-two people work on one team through two nodes. Whatever gets through
 // is one version each; the plan is never exceeded, not even for a moment.
 func TestManyCommandsOnOneTeam(t *testing.T) {
+	t.Parallel()
 	a, b := twoNodes(t)
 	nodes := []*Service{a, b}
 	owner := accountOn(t, a, "owner@example.com")
@@ -313,6 +316,7 @@ func TestManyCommandsOnOneTeam(t *testing.T) {
 // The clock of one node is an hour ahead. A team's history doesn't go back and
 // forth all the same.
 func TestClocksThatDisagree(t *testing.T) {
+	t.Parallel()
 	store, _ := storeIn(t, t.TempDir())
 	early, late := newHandClock(), newHandClock()
 	late.forward(time.Hour)

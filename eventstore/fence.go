@@ -373,7 +373,7 @@ func (n *Nodes) confirm(ctx context.Context, marks Marks) (answer string, ok boo
 		if err := n.followers[name].wait(ctx, position); err != nil {
 			// Out of patience with the follower, this node stopped serving
 			// first; otherwise it is closing, or something is broken.
-			return confirmed, !n.serving.Load() && context.Cause(ctx) == errLagging
+			return confirmed, !n.serving.Load() && errors.Is(context.Cause(ctx), errLagging)
 		}
 	}
 	return confirmed, true

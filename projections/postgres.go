@@ -97,7 +97,7 @@ func (db *postgresDB) greet(ctx context.Context, where string) error {
 		return fmt.Errorf("projections: this user may not create tables in schema %q at %s; grant it: GRANT CREATE ON SCHEMA %s TO …", schema, where, schema)
 	}
 	hash := fnv.New64a()
-	io.WriteString(hash, "roster projections in "+schema)
+	_, _ = io.WriteString(hash, "roster projections in "+schema)
 	db.lock = int64(hash.Sum64() >> 2 << 1)
 	db.channel = fmt.Sprintf("roster_%x", hash.Sum64())
 	return nil
@@ -130,7 +130,7 @@ func postgresError(where string, err error) error {
 		if network := (*net.OpError)(nil); errors.As(err, &network) {
 			cause = network.Err
 		}
-		return fmt.Errorf("projections: PostgreSQL can't be reached at %s; is it running, and is the database URL right? (%v)", where, cause)
+		return fmt.Errorf("projections: PostgreSQL can't be reached at %s; is it running, and is the database URL right? (%w)", where, cause)
 	}
 	return fmt.Errorf("projections: PostgreSQL at %s: %w", where, err)
 }
@@ -182,7 +182,7 @@ func (db *postgresDB) snapshot(ctx context.Context, prepare func(transaction) er
 	if err != nil {
 		return err
 	}
-	defer guard.Rollback(context.WithoutCancel(ctx))
+	defer func() { _ = guard.Rollback(context.WithoutCancel(ctx)) }()
 	if _, err := guard.Exec(ctx, "LOCK TABLE projection_checkpoints IN SHARE ROW EXCLUSIVE MODE"); err != nil {
 		return err
 	}

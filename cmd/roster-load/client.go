@@ -86,6 +86,9 @@ func (c *client) send(method, path, token, body, position string) (answer, error
 	if _, err := c.body.ReadFrom(response.Body); err != nil {
 		return answer{}, err
 	}
+	if err := response.Body.Close(); err != nil {
+		return answer{}, err
+	}
 	if response.StatusCode/100 != 2 {
 		start := c.body.Bytes()[:min(c.body.Len(), 300)]
 		return answer{}, &refused{request: method + " " + path, body: string(start), status: response.StatusCode}

@@ -32,8 +32,9 @@ func (versionCommand) Run(out *output) error {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	os.Exit(run(ctx, os.Args[1:], &output{stdout: os.Stdout, stderr: os.Stderr, progress: isTerminal(os.Stderr)}))
+	code := run(ctx, os.Args[1:], &output{stdout: os.Stdout, stderr: os.Stderr, progress: isTerminal(os.Stderr)})
+	stop()
+	os.Exit(code)
 }
 
 // run is the whole program: what main does, without the process around it.

@@ -149,7 +149,7 @@ func start() (err error) {
 		return errors.Join(err, writing.Close())
 	}
 	lifeline, socketDir = writing, dir
-	go server.Wait()
+	go func() { _ = server.Wait() }()
 	return answering(dir)
 }
 
