@@ -226,7 +226,7 @@ func TestManyCommandsOnOneTeam(t *testing.T) {
 	before := versionOf(t, a, team)
 
 	var written atomic.Int64
-	wrote := func(done Done, err error) error {
+	wrote := func(_ Done, err error) error {
 		if err == nil {
 			written.Add(1)
 		}

@@ -36,6 +36,7 @@ type app struct {
 	recorder *subscribers.Recorder
 	server   *http.Server
 
+	logger *slog.Logger
 	tasks  *errgroup.Group
 	failed context.Context    // ends when a task fails
 	end    context.CancelFunc // ends the tasks
@@ -59,7 +60,7 @@ func start(ctx context.Context, c *serveCommand, logger *slog.Logger) (_ *app, e
 	if err != nil {
 		return nil, fmt.Errorf("can't listen on --listen %s: %w", c.Listen, err)
 	}
-	a := &app{url: reachable(listener.Addr())}
+	a := &app{url: reachable(listener.Addr()), logger: logger}
 	a.baseURL = strings.TrimRight(c.BaseURL, "/")
 	if a.baseURL == "" {
 		a.baseURL = a.url
@@ -210,7 +211,10 @@ func (a *app) stop(ctx context.Context) error {
 		a.service.Close()
 	}
 	if a.nodes != nil {
-		errs = append(errs, a.nodes.Close(ctx))
+		// Not a failure: the others notice by themselves that it is gone.
+		if err := a.nodes.Close(ctx); err != nil {
+			a.logger.Warn("the other nodes could not be told that this one stops", "error", err)
+		}
 	}
 	if a.database != nil {
 		errs = append(errs, a.database.Close())
