@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -419,4 +420,37 @@ func TestTwoTriesAtOnceWriteOnce(t *testing.T) {
 		"domain.APIKeyCreated": 1, "domain.AddressClaimed": 1, "domain.UserRegistered": 1,
 		"domain.TeamCreated": 1, "domain.SessionStarted": 1,
 	})
+}
+
+// The same, for each place at which the slower one may find out: its append
+// fails, or it would refuse.
+func TestTheSlowerTryFindsWhatTheOtherDid(t *testing.T) {
+	t.Parallel()
+	store, _ := storeIn(t, t.TempDir())
+	slow, fast := serviceOn(t, store), serviceOn(t, store)
+	owner := accountOn(t, slow, "owner@example.com")
+	team := teamOf(t, slow, owner, "tenants")
+	before := end(t, store)
+	for name, refusal := range map[string]error{"appends": nil, "refuses": domain.ErrAlreadyInvited} {
+		slowly, _ := begun(t, slow, "scope", name, "body")
+		var done Done
+		out, err := do(slowly, slow, slow.teams, string(team), owner, func(state *domain.Team, now time.Time) (decision, error) {
+			if done.Version > 0 {
+				t.Errorf("%s: decided again", name)
+			}
+			ctx, _ := begun(t, fast, "scope", name, "body")
+			var err error
+			if done, err = fast.RenameTeam(ctx, owner, team, name); err != nil {
+				return decision{}, err
+			}
+			if refusal != nil {
+				return decision{}, refusal
+			}
+			return decided(state.Rename(owner.Actor, name, now))
+		})
+		if err != nil || out.Done != done || out.commit == nil {
+			t.Errorf("%s: %+v, %v, where the other had %+v", name, out, err, done)
+		}
+	}
+	wantTally(t, store, before, map[string]int{"domain.TeamRenamed": 2})
 }

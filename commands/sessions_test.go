@@ -58,7 +58,7 @@ func mustFind(t testing.TB, s *sessions, token string) *sessionRecord {
 
 func wantNone(t testing.TB, s *sessions, token string) {
 	t.Helper()
-	if _, err := s.find(t.Context(), token); err != ErrUnauthenticated {
+	if _, err := s.find(t.Context(), token); !errors.Is(err, ErrUnauthenticated) {
 		t.Errorf("a token without a session: %v", err)
 	}
 }
@@ -114,7 +114,7 @@ func TestSessionFromStartToEnd(t *testing.T) {
 	if list, err := one.list(t.Context(), user); err != nil || len(list) != 0 {
 		t.Errorf("after the end: %v, %v", list, err)
 	}
-	if _, err := one.end(t.Context(), user, started.ID); err != domain.ErrNotFound {
+	if _, err := one.end(t.Context(), user, started.ID); !errors.Is(err, domain.ErrNotFound) {
 		t.Errorf("ended twice: %v", err)
 	}
 }
@@ -123,7 +123,7 @@ func TestSessionsOfOthersCantBeEnded(t *testing.T) {
 	one, _, _ := sessionsForTest(t)
 	anna, bertil := newUser(), newUser()
 	session := startSession(t, one, anna)
-	if _, err := one.end(t.Context(), bertil, session.ID); err != domain.ErrNotFound {
+	if _, err := one.end(t.Context(), bertil, session.ID); !errors.Is(err, domain.ErrNotFound) {
 		t.Errorf("got %v", err)
 	}
 	for _, user := range []domain.UserID{"", "*", ">", "user_*", domain.UserID(session.Token)} {
@@ -268,7 +268,7 @@ func TestAnEndWinsOverUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	// This node goes on with what it read before the end.
-	if _, err := one.used(t.Context(), key, read, clock.now()); err != ErrUnauthenticated {
+	if _, err := one.used(t.Context(), key, read, clock.now()); !errors.Is(err, ErrUnauthenticated) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := one.bucket.Bucket.Get(t.Context(), key); !errors.Is(err, eventstore.ErrNoKey) {
@@ -473,7 +473,7 @@ func TestADamagedSessionIsAnError(t *testing.T) {
 	if _, err := one.bucket.Put(t.Context(), key, []byte("{"), 0); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := one.find(t.Context(), session.Token); err == nil || err == ErrUnauthenticated {
+	if _, err := one.find(t.Context(), session.Token); err == nil || errors.Is(err, ErrUnauthenticated) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -272,6 +272,23 @@ func TestAuditFilters(t *testing.T) {
 				t.Fatalf("%+v (-want +got):\n%s", filter, diff)
 			}
 		}
+		// Around the positions at which the clock is noted, every time is tried.
+		for _, entry := range all {
+			if off := (entry.Position + 20) % clockBlock; off > 40 {
+				continue
+			}
+			for _, filter := range []AuditFilter{{From: entry.At}, {To: entry.At}} {
+				want := 0
+				for _, other := range all {
+					if !other.At.Before(filter.From) && (filter.To.IsZero() || !other.At.After(filter.To)) {
+						want++
+					}
+				}
+				if got := auditPages(t, p, team, filter, PageLimit); len(got) != want {
+					t.Fatalf("%+v found %d entries, want %d", filter, len(got), want)
+				}
+			}
+		}
 		// Filters that are hostile or of another team find nothing.
 		for _, filter := range []AuditFilter{
 			{Actor: "' OR 1=1 --"}, {Target: "x\x00y"}, {Actions: []string{"%", "_"}}, {Target: string(other)},

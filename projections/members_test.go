@@ -256,3 +256,27 @@ func TestTimesAreMicroseconds(t *testing.T) {
 		t.Error("no time became a time")
 	}
 }
+
+// A team may be deleted, and a member of it renamed, in one batch that finds
+// nothing in memory.
+func TestDeletedTeamIsNotReadBack(t *testing.T) {
+	w := newWorld(t)
+	ann := w.register("Ann", "ann@example.com")
+	team := w.team(ann, "Acme")
+	before := w.last
+	w.commit(teamStream(team), by{}, domain.TeamDeleted{})
+	w.rename(ann, "Anna")
+	all := w.commits()
+	onBoth(t, func(t *testing.T, backend backend) {
+		whole, cold := openDatabase(t, backend.config(t)), openDatabase(t, backend.config(t))
+		if err := newRun(t, newProjections(t, whole, w.store.Vault())).handle(testContext(t), all); err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range [][]eventstore.Commit{all[:before], all[before:]} {
+			if err := newRun(t, newProjections(t, cold, w.store.Vault())).handle(testContext(t), part); err != nil {
+				t.Fatal(err)
+			}
+		}
+		same(t, "rows", dump(t, whole), dump(t, cold))
+	})
+}

@@ -114,18 +114,25 @@ func TestRowsSurviveTurnover(t *testing.T) {
 		if err := newRun(t, newProjections(t, want, s.store.Vault())).handle(testContext(t), all); err != nil {
 			t.Fatal(err)
 		}
-		db := openDatabase(t, backend.config(t))
-		p := newProjections(t, db, s.store.Vault())
-		run := newRun(t, p)
-		for _, f := range run.folds {
-			f.fold = f.model.fold(p.opener, place{reads: p.db, rows: 1})
-		}
-		for at := 0; at < len(all); at += 3 {
-			if err := run.handle(testContext(t), all[at:min(at+3, len(all))]); err != nil {
-				t.Fatal(err)
+		for _, batch := range []int{2, 3, 7, 20} {
+			db := openDatabase(t, backend.config(t))
+			p := newProjections(t, db, s.store.Vault())
+			run := newRun(t, p)
+			for at := 0; at < len(all); at += batch {
+				if at%(10*batch) == 0 { // nothing is remembered
+					run = newRun(t, p)
+				}
+				for _, f := range run.folds { // or hardly anything
+					if at%(10*batch) == 0 {
+						f.fold = f.model.fold(p.opener, place{reads: p.db, rows: 1})
+					}
+				}
+				if err := run.handle(testContext(t), all[at:min(at+batch, len(all))]); err != nil {
+					t.Fatal(err)
+				}
 			}
+			same(t, fmt.Sprintf("rows, in batches of %d", batch), dump(t, want), dump(t, db))
 		}
-		same(t, "rows", dump(t, want), dump(t, db))
 	})
 }
 
@@ -370,6 +377,32 @@ func TestMissingTablesComeBack(t *testing.T) {
 				t.Errorf("%s (-want +got):\n%s", damage, diff)
 			}
 		}
+	})
+}
+
+// Models at different positions each take from a batch what they lack.
+func TestUnevenModels(t *testing.T) {
+	s := simulate(t, 7, 80)
+	all := s.commits()
+	onBoth(t, func(t *testing.T, backend backend) {
+		want := openDatabase(t, backend.config(t))
+		if err := newRun(t, newProjections(t, want, s.store.Vault())).handle(testContext(t), all); err != nil {
+			t.Fatal(err)
+		}
+		db := openDatabase(t, backend.config(t))
+		if err := newRun(t, newProjections(t, db, s.store.Vault())).handle(testContext(t), all[:50]); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.write(testContext(t), func(t transaction) error { return t.do(context.Background(), "DROP TABLE audit_clock") }); err != nil {
+			t.Fatal(err)
+		}
+		run := newRun(t, newProjections(t, db, s.store.Vault()))
+		for _, cut := range [][2]int{{0, 20}, {20, len(all)}} {
+			if err := run.handle(testContext(t), all[cut[0]:cut[1]]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		same(t, "rows", dump(t, want), dump(t, db))
 	})
 }
 

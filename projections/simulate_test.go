@@ -32,8 +32,6 @@ type simulatedTeam struct {
 	siteNames   map[domain.SiteID]string
 	sitesOf     map[domain.UserID][]domain.SiteGrant
 	overridesOf map[domain.UserID]domain.Overrides
-	keys        []domain.APIKeyID
-	transfer    domain.TransferID
 }
 
 func simulate(t testing.TB, seed uint64, steps int) *simulation {

@@ -104,8 +104,11 @@ func (t *target) pages(next func() string) func(context.Context, int) (step, err
 			return nil, err
 		}
 		var list page
-		if err := json.Unmarshal(got.body, &list); err != nil || len(list.Data) != pageSize {
-			return nil, fmt.Errorf("%s: %s has %d entries instead of %d (%v)", t.name, path, len(list.Data), pageSize, err)
+		if err := json.Unmarshal(got.body, &list); err != nil {
+			return nil, err
+		}
+		if len(list.Data) != pageSize {
+			return nil, fmt.Errorf("%s: %s has %d entries instead of %d", t.name, path, len(list.Data), pageSize)
 		}
 		return func(context.Context) error {
 			_, err := c.send("GET", next(), t.large.token, "", "")
@@ -187,8 +190,11 @@ func (t *target) lag(ctx context.Context, rate int, warmUp, length time.Duration
 		}
 		seen := time.Now()
 		var list page
-		if err := json.Unmarshal(got.body, &list); err != nil || len(list.Data) != 1 || list.Data[0].ID != invited.ID {
-			return fmt.Errorf("the list as of position %s doesn't begin with invitation %s (%v)", acked.position, invited.ID, err)
+		if err := json.Unmarshal(got.body, &list); err != nil {
+			return err
+		}
+		if len(list.Data) != 1 || list.Data[0].ID != invited.ID {
+			return fmt.Errorf("the list as of position %s doesn't begin with invitation %s", acked.position, invited.ID)
 		}
 		if begin.After(from) {
 			commands[worker].record(ack.Sub(begin) + late)
