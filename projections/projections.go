@@ -23,10 +23,10 @@ type Projections struct {
 
 // New makes sure of the tables. Those that are missing or that another release
 // made differently are made anew, to be filled by Run. The opener is the event
-// store's vault. Logger nil means slog.Default().
+// store's vault. Logger nil means that of the database.
 func New(ctx context.Context, db *Database, opener Opener, logger *slog.Logger) (*Projections, error) {
 	if logger == nil {
-		logger = slog.Default()
+		logger = db.logger
 	}
 	p := &Projections{db: db, opener: opener, log: logger}
 	if err := p.ensure(ctx, true); err != nil {

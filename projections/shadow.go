@@ -239,7 +239,6 @@ func (s *shadow) read(ctx context.Context, source Source, to uint64, flushing bo
 		defer close(batches)
 		followed <- source.FollowRaw(ctx, s.position, func(ctx context.Context, messages []eventstore.Message) error {
 			silent.Stop()
-			defer silent.Reset(stall)
 			commits, err := s.decode(messages, to)
 			if len(commits) > 0 {
 				select {
@@ -250,6 +249,9 @@ func (s *shadow) read(ctx context.Context, source Source, to uint64, flushing bo
 			}
 			if err == nil && messages[len(messages)-1].Position >= to {
 				err = errReached
+			}
+			if err == nil {
+				silent.Reset(stall)
 			}
 			return err
 		})
