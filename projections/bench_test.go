@@ -48,9 +48,8 @@ func cpuTime() time.Duration {
 // busyTeams makes commits as teams of some 50 people make them: of 200, one
 // makes the team; 49 register, invite, deliver, join; and the rest are sign-ins
 // and changes of roles. Each group is to be appended in order.
-func busyTeams(w *world, events int) [][]*eventstore.Commit {
+func busyTeams(w *world, events int, each func([]*eventstore.Commit)) {
 	random := rand.New(rand.NewPCG(1, 1))
-	var groups [][]*eventstore.Commit
 	for n := 0; n < events; {
 		var group []*eventstore.Commit
 		do := func(stream eventstore.Stream, actor domain.UserID, event domain.Event) {
@@ -85,19 +84,21 @@ func busyTeams(w *world, events int) [][]*eventstore.Commit {
 				do(stream, owner, domain.RoleChanged{User: user, From: "MEMBER", To: "ADMIN"})
 			}
 		}
-		groups = append(groups, group)
+		clear(w.heads) // so that a long stream isn't kept in memory
 		n += len(group)
+		each(group)
 	}
-	return groups
 }
 
-// numbered gives all commits positions, as if they had been appended.
-func numbered(groups [][]*eventstore.Commit) []eventstore.Commit {
+// numbered gives commits positions, as if they had been appended.
+func numbered(w *world, events int) []eventstore.Commit {
 	var all []eventstore.Commit
-	for _, c := range slices.Concat(groups...) {
-		all = append(all, *c)
-		all[len(all)-1].Position = uint64(len(all))
-	}
+	busyTeams(w, events, func(group []*eventstore.Commit) {
+		for _, c := range group {
+			all = append(all, *c)
+			all[len(all)-1].Position = uint64(len(all))
+		}
+	})
 	return all
 }
 
@@ -105,7 +106,7 @@ func numbered(groups [][]*eventstore.Commit) []eventstore.Commit {
 // and single commits as in quiet times.
 func BenchmarkApply(b *testing.B) {
 	w := newWorld(b)
-	all := numbered(busyTeams(w, size(b, "ROSTER_BENCH_APPLY", 20_000)))
+	all := numbered(w, size(b, "ROSTER_BENCH_APPLY", 20_000))
 	benchBoth(b, func(b *testing.B, backend backend) {
 		for _, batch := range []int{1000, 1} {
 			b.Run(fmt.Sprintf("batch=%d", batch), func(b *testing.B) {
@@ -129,13 +130,16 @@ func BenchmarkApply(b *testing.B) {
 	})
 }
 
-// appendAll appends groups side by side.
-func appendAll(b *testing.B, w *world, groups [][]*eventstore.Commit) {
+// appendTeams appends the commits of busy teams, many teams at a time.
+func appendTeams(b *testing.B, w *world, events int) {
 	next := make(chan []*eventstore.Commit)
 	var writers sync.WaitGroup
 	for range 64 {
 		writers.Go(func() {
 			for group := range next {
+				if b.Failed() {
+					continue
+				}
 				for _, c := range group {
 					if c.Version > 1 {
 						for _, before := range group {
@@ -146,15 +150,13 @@ func appendAll(b *testing.B, w *world, groups [][]*eventstore.Commit) {
 					}
 					if err := w.store.Append(b.Context(), c); err != nil {
 						b.Error(err)
-						return
+						break
 					}
 				}
 			}
 		})
 	}
-	for _, group := range groups {
-		next <- group
-	}
+	busyTeams(w, events, func(group []*eventstore.Commit) { next <- group })
 	close(next)
 	writers.Wait()
 	last, err := w.store.LastPosition(b.Context())
@@ -166,7 +168,7 @@ func appendAll(b *testing.B, w *world, groups [][]*eventstore.Commit) {
 // live tables, and compares the two.
 func BenchmarkRebuild(b *testing.B) {
 	w := newWorld(b)
-	appendAll(b, w, busyTeams(w, size(b, "ROSTER_BENCH_REBUILD", 50_000)))
+	appendTeams(b, w, size(b, "ROSTER_BENCH_REBUILD", 50_000))
 	benchBoth(b, func(b *testing.B, backend backend) {
 		p := newProjections(b, openDatabase(b, backend.config(b)), w.store.Vault())
 		stop := start(b, p, w.store)
