@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 )
 
 // progress is the position up to which every read model is filled, and those
@@ -11,7 +12,8 @@ import (
 type progress struct {
 	mu       sync.Mutex
 	position uint64
-	waiting  []waiter // the lowest position first
+	waiting  []waiter      // the lowest position first
+	resting  chan struct{} // closed to end a rest; nil when nobody rests
 }
 
 type waiter struct {
@@ -41,6 +43,30 @@ func (p *progress) advance(position uint64) {
 	p.waiting = slices.Delete(p.waiting, 0, n)
 }
 
+// rest returns after the pause, or as soon as somebody waits for a position
+// that isn't reached.
+func (p *progress) rest(ctx context.Context, pause time.Duration) {
+	p.mu.Lock()
+	if len(p.waiting) > 0 {
+		p.mu.Unlock()
+		return
+	}
+	wanted := make(chan struct{})
+	p.resting = wanted
+	p.mu.Unlock()
+	over := time.NewTimer(pause)
+	defer over.Stop()
+	select {
+	case <-wanted:
+		return
+	case <-over.C:
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.resting = nil
+}
+
 // wait returns once the position is reached or ctx ends.
 func (p *progress) wait(ctx context.Context, position uint64) error {
 	p.mu.Lock()
@@ -56,6 +82,10 @@ func (p *progress) wait(ctx context.Context, position uint64) error {
 		return 1
 	})
 	p.waiting = slices.Insert(p.waiting, at, waiter{position, reached})
+	if p.resting != nil {
+		close(p.resting)
+		p.resting = nil
+	}
 	p.mu.Unlock()
 
 	select {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 )
 
 func TestProgress(t *testing.T) {
@@ -36,5 +37,29 @@ func TestProgress(t *testing.T) {
 	}
 	if len(p.waiting) != 0 {
 		t.Errorf("%d still wait", len(p.waiting))
+	}
+}
+
+// A rest ends when somebody waits for more, whether before it began or after.
+func TestRestEndsWhenSomebodyWaits(t *testing.T) {
+	var p progress
+	rested, waited := make(chan struct{}), make(chan error)
+	go func() {
+		p.rest(t.Context(), time.Hour)
+		close(rested)
+	}()
+	go func() { waited <- p.wait(t.Context(), 1) }()
+	<-rested
+	p.rest(t.Context(), time.Hour) // returns at once: somebody still waits
+	p.advance(1)
+	if err := <-waited; err != nil {
+		t.Error(err)
+	}
+	p.rest(t.Context(), time.Microsecond) // nobody waits
+	ended, end := context.WithCancel(t.Context())
+	end()
+	p.rest(ended, time.Hour)
+	if p.resting != nil {
+		t.Error("the rest that was broken off has left its mark")
 	}
 }

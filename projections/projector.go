@@ -15,6 +15,12 @@ const (
 	// that at most: about 20 MiB when all are full.
 	cachedRows = 10_000
 
+	// gathering is how long the projector lets commits gather after a
+	// transaction, unless somebody waits for one of them. A transaction costs
+	// as much as some ten commits in it, so that under load this more than
+	// halves what projecting takes; and what comes alone isn't held up at all.
+	gathering = 4 * time.Millisecond
+
 	// After a failure the projector tries again, sooner at first.
 	firstRetry = 100 * time.Millisecond
 	lastRetry  = 5 * time.Second
@@ -188,6 +194,7 @@ func (r *run) handle(ctx context.Context, commits []eventstore.Commit) error {
 		return err
 	}
 	r.p.succeed()
+	r.p.progress.rest(ctx, gathering)
 	return nil
 }
 
