@@ -60,7 +60,13 @@ func (s *Store) Append(ctx context.Context, commits ...*Commit) error {
 		}
 		records[i] = r
 	}
-	last, err := s.store(ctx, records)
+	var last uint64
+	var err error
+	if len(records) == 1 && s.config.Replicas == 1 {
+		last, err = s.group.append(ctx, records[0])
+	} else {
+		last, err = s.store(ctx, records, false)
+	}
 	if err != nil {
 		return err
 	}
@@ -73,12 +79,12 @@ func (s *Store) Append(ctx context.Context, commits ...*Commit) error {
 }
 
 // store sends the records until their fate is known, and gives the position of
-// the last one.
-func (s *Store) store(ctx context.Context, records []*record) (uint64, error) {
+// the last one. Uncertain says that messages of an earlier attempt may still
+// be on their way.
+func (s *Store) store(ctx context.Context, records []*record, uncertain bool) (uint64, error) {
 	pause := firstPause
 	refusals := 0
 	giveUp := time.Now().Add(appendTimeout)
-	uncertain := false // a message of an earlier attempt may still be on its way
 	for {
 		last, err := s.send(ctx, records)
 		if err == nil {

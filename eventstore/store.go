@@ -92,6 +92,7 @@ type Store struct {
 	// may receive all there is.
 	write, read *nats.Conn
 	acks        *replies // on write
+	group       group
 	gets        *replies // on read
 	js          jetstream.JetStream
 	vault       *Vault
@@ -122,6 +123,7 @@ func open(ctx context.Context, config Config, options ...nats.Option) (_ *Store,
 		config.AckTimeout = defaultAckTimeout
 	}
 	s := &Store{config: config, log: config.Logger, options: options}
+	s.group.store = s
 	if s.log == nil {
 		s.log = slog.Default()
 	}

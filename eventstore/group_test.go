@@ -1,0 +1,161 @@
+package eventstore
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"time"
+)
+
+// crowd appends commits at the same time and makes them one batch. It gives
+// what became of each.
+func crowd(t *testing.T, s *Store, commits []*Commit) []error {
+	t.Helper()
+	if len(commits) != smallestBatch {
+		t.Fatalf("%d commits make no batch", len(commits))
+	}
+	occupy := func(n int) {
+		s.group.mu.Lock()
+		s.group.alone += n
+		s.group.mu.Unlock()
+	}
+	occupy(mostAlone) // so that all of them queue
+	defer occupy(-mostAlone)
+	ctx := testContext(t)
+	errs := make([]error, len(commits))
+	var appends sync.WaitGroup
+	for i, c := range commits {
+		appends.Go(func() { errs[i] = s.Append(ctx, c) })
+	}
+	appends.Wait()
+	return errs
+}
+
+// newcomers are first commits of new streams.
+func newcomers() []*Commit {
+	commits := make([]*Commit, smallestBatch)
+	for i := range commits {
+		commits[i] = renamed(newStream(), nil, "new")
+	}
+	return commits
+}
+
+// checkStored checks that each commit is there exactly once, where it was said
+// to be.
+func checkStored(t *testing.T, s *Store, commits []*Commit) {
+	t.Helper()
+	for _, c := range commits {
+		got, err := s.Load(testContext(t), c.Stream, c.Version-1)
+		if err != nil || len(got) != 1 {
+			t.Fatalf("%d commits, %v", len(got), err)
+		}
+		if got[0].ID() != c.ID() || got[0].Position != c.Position || got[0].Hash != c.Hash {
+			t.Errorf("stored at %d as %s, but it was said to be at %d as %s", got[0].Position, got[0].ID(), c.Position, c.ID())
+		}
+	}
+}
+
+// batched counts the messages that came in batches.
+func batched(t *testing.T, s *Store, commits []*Commit) (n int) {
+	t.Helper()
+	for _, c := range commits {
+		message, err := s.ask(testContext(t), c.Stream.subject(c.Version))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if message.get("Nats-Batch-Id") != "" {
+			n++
+		}
+	}
+	return n
+}
+
+func TestGroup(t *testing.T) {
+	f := &faults{}
+	config := embeddedConfig(t)
+	s := openStore(t, config, f.option(config))
+
+	t.Run("appends at the same time are one batch", func(t *testing.T) {
+		commits := newcomers()
+		for _, err := range crowd(t, s, commits) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		checkStored(t, s, commits)
+		if n := batched(t, s, commits); n != len(commits) {
+			t.Errorf("%d of %d came in a batch", n, len(commits))
+		}
+	})
+
+	t.Run("a conflict is that of one", func(t *testing.T) {
+		commits := newcomers()
+		taken := renamed(commits[5].Stream, nil, "taken")
+		if err := s.Append(testContext(t), taken); err != nil {
+			t.Fatal(err)
+		}
+		for i, err := range crowd(t, s, commits) {
+			if (i == 5) != errors.Is(err, ErrConflict) || (i != 5) != (err == nil) {
+				t.Errorf("commit %d: %v", i, err)
+			}
+		}
+		commits[5] = taken
+		checkStored(t, s, commits)
+	})
+
+	t.Run("rivals in one batch", func(t *testing.T) {
+		commits := newcomers()
+		commits[1] = renamed(commits[0].Stream, nil, "rival")
+		errs := crowd(t, s, commits)
+		if (errs[0] == nil) == (errs[1] == nil) || !errors.Is(errors.Join(errs[0], errs[1]), ErrConflict) {
+			t.Errorf("%v, %v", errs[0], errs[1])
+		}
+		if errs[0] == nil {
+			commits[1] = commits[0]
+		}
+		checkStored(t, s, commits[1:])
+	})
+
+	t.Run("the acknowledgement is lost", func(t *testing.T) {
+		commits := newcomers()
+		f.loseAck(func() {})
+		for _, err := range crowd(t, s, commits) {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		checkStored(t, s, commits)
+		if !f.struck() {
+			t.Error("no acknowledgement was lost")
+		}
+	})
+
+	t.Run("the acknowledgement never comes", func(t *testing.T) {
+		patient := s.config.AckTimeout
+		s.config.AckTimeout = 100 * time.Millisecond
+		defer func() { s.config.AckTimeout = patient }()
+		commits := newcomers()
+		lost := f.muteAck()
+		for _, err := range crowd(t, s, commits) {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		await(t, lost)
+		checkStored(t, s, commits)
+	})
+
+	t.Run("the batch is lost", func(t *testing.T) {
+		commits := newcomers()
+		f.loseMessage("Nats-Batch-Commit")
+		for _, err := range crowd(t, s, commits) {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		checkStored(t, s, commits)
+		if n := batched(t, s, commits); n != 0 || !f.struck() {
+			t.Errorf("%d came in a batch that was lost", n)
+		}
+	})
+}
