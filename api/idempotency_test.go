@@ -1,10 +1,13 @@
 package api
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
+
+	"roster/domain"
 )
 
 func TestIdempotencyKey(t *testing.T) {
@@ -135,4 +138,45 @@ func TestBulkInvitationsAreRepeatable(t *testing.T) {
 	if again := bulk(); string(again.raw) != string(first.raw) || w.position() != after {
 		t.Error("the repetition differs")
 	}
+}
+
+// A try that deleted the team and died before it answered has shut its caller
+// out; whoever repeats it is answered all the same.
+func TestRepetitionAfterADeathThatShutTheCallerOut(t *testing.T) {
+	w := newWorld(t, options{})
+	owner := w.signUp()
+	path := "/v1/teams/" + owner.team
+	token := credential{token: owner.token}
+	fingerprint := sha256.Sum256([]byte("DELETE\x00" + path + "\x00\x00"))
+	ctx, attempt, _, err := w.service.Begin(t.Context(), token.scope(), "delete", fingerprint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	caller, err := w.service.Authenticate(ctx, owner.token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, err := w.service.DeleteTeam(ctx, caller, domain.TeamID(owner.team))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := attempt.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	r := w.call("DELETE", path, nil, owner.auth(), header("Idempotency-Key", "delete")).is(204)
+	if want := fmt.Sprint(done.Position); r.header.Get("Roster-Position") != want {
+		t.Errorf("at position %s, but it was done at %s", r.header.Get("Roster-Position"), want)
+	}
+	// For somebody who never was in it, there is no such team.
+	stranger := w.signUp()
+	token = credential{token: stranger.token}
+	_, attempt, _, err = w.service.Begin(t.Context(), token.scope(), "delete", fingerprint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := attempt.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.call("DELETE", path, nil, stranger.auth(), header("Idempotency-Key", "delete")).is(404)
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -215,7 +216,11 @@ func (s *Server) admit(ctx context.Context, x *exchange, hctx huma.Context, r *h
 	var in domain.TeamID
 	if team {
 		in = domain.TeamID(hctx.Param("team"))
-		if _, err := s.commands.ViewTeam(ctx, x.caller, in, anyMember); err != nil {
+		_, err := s.commands.ViewTeam(ctx, x.caller, in, anyMember)
+		if errors.Is(err, domain.ErrNotFound) && o.write() && commands.Recovering(ctx) {
+			err = nil // it may have left or deleted the team; the command knows
+		}
+		if err != nil {
 			return err
 		}
 	}

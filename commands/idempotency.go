@@ -236,10 +236,17 @@ func (a *Attempt) Abandon(ctx context.Context) error {
 	return nil
 }
 
+// Recovering tells whether the command is a repetition of one that died
+// half-way, and may have been carried out.
+func Recovering(ctx context.Context) bool {
+	attempt := attemptOf(ctx)
+	return attempt != nil && attempt.recovering
+}
+
 // earlier finds what a previous try of the same attempt appended to a stream;
 // nil when there was no such try, or it didn't get so far.
 func (s *Service) earlier(ctx context.Context, stream eventstore.Stream) (*eventstore.Commit, error) {
-	if attempt := attemptOf(ctx); attempt == nil || !attempt.recovering {
+	if !Recovering(ctx) {
 		return nil, nil
 	}
 	return s.ours(ctx, stream)

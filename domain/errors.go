@@ -75,7 +75,8 @@ var (
 
 	ErrRoleNotAssignable = &Error{Kind: Forbidden, Code: "role_not_assignable", Detail: "This role can't be assigned by you or by anyone."}
 	ErrRankTooLow        = &Error{Kind: Forbidden, Code: "rank_too_low", Detail: "This is beyond your own role or permissions."}
-	ErrOwnerIsPermanent  = &Error{Kind: Conflict, Code: "owner_is_permanent", Detail: "The owner can't be removed, can't leave and can't have the role changed."}
+	ErrOwnerIsPermanent  = &Error{Kind: Conflict, Code: "owner_is_permanent", Detail: "The owner can't be removed and can't have the role changed. Transfer the ownership first."}
+	ErrOwnerRequired     = &Error{Kind: Conflict, Code: "owner_required", Detail: "The team would have no owner. Transfer the ownership before you leave."}
 	ErrCannotRemoveSelf  = &Error{Kind: Conflict, Code: "cannot_remove_self", Detail: "Nobody removes themselves."}
 	ErrLeavingNotAllowed = &Error{Kind: Conflict, Code: "leaving_not_allowed", Detail: "Members of this team can't leave by themselves; ask someone who may remove members."}
 

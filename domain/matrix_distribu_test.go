@@ -77,7 +77,7 @@ ADMIN,MEMBER      op    op    op     op      op       404      ok
 stranger          op    op    op     op      op       404      422
 
 == leave          OWNER ADMIN MEMBER k.ADMIN k.MEMBER stranger OPS
-self>-            perm  leave leave  .       .        404      .
+self>-            owner leave leave  .       .        404      .
 
 == add_site       OWNER ADMIN MEMBER k.ADMIN k.MEMBER stranger OPS
 team              np    np    np     np      np       404      404

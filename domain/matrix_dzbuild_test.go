@@ -93,7 +93,7 @@ admin,manager,operator,read_only op op op op op op op op op 404 ok
 stranger        op    op    op      op       op        op      op        op         op          404      422
 
 == leave        owner admin manager operator read_only k.admin k.manager k.operator k.read_only stranger OPS
-self>-          perm  leave leave   leave    leave     .       .         .          .           404      .
+self>-          owner leave leave   leave    leave     .       .         .          .           404      .
 
 == add_site     owner admin manager operator read_only k.admin k.manager k.operator k.read_only stranger OPS
 team            ok    ok    np      np       np        ok      np        np         np          404      404

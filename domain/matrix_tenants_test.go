@@ -94,7 +94,7 @@ admin,manager,member,viewer op op op op    op     op      op        op       op 
 stranger        op    op    op      op     op     op      op        op       op       404      422
 
 == leave        owner admin manager member viewer k.admin k.manager k.member k.viewer stranger OPS
-self>-          perm  ok    ok      ok     ok     .       .         .        .        404      .
+self>-          owner ok    ok      ok     ok     .       .         .        .        404      .
 
 == add_site     owner admin manager member viewer k.admin k.manager k.member k.viewer stranger OPS
 team            np    np    np      np     np     np      np        np       np       404      404

@@ -20,10 +20,11 @@ import (
 //
 //	ok    it is done              same  there is nothing to do    .  there is no such case
 //	np    not_permitted           rank  rank_too_low              role  role_not_assignable
+//	owner owner_required
 //	perm  owner_is_permanent      self  cannot_remove_self        leave leaving_not_allowed
 //	404   not_found               422   invalid_field             op    operator_only
 var codes = map[string]string{
-	"np": "not_permitted", "rank": "rank_too_low", "role": "role_not_assignable", "perm": "owner_is_permanent",
+	"np": "not_permitted", "rank": "rank_too_low", "role": "role_not_assignable", "perm": "owner_is_permanent", "owner": "owner_required",
 	"self": "cannot_remove_self", "leave": "leaving_not_allowed", "404": "not_found", "422": "invalid_field", "op": "operator_only",
 }
 

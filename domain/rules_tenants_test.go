@@ -93,7 +93,7 @@ func TestTenantsInvitingAndRemoving(t *testing.T) {
 			domain.MemberJoined{User: "mia", Invitation: "inv-mia", Role: "viewer"},
 		}, nil},
 		{"members may leave", tenant(), now, leave("vera"), evs{domain.MemberLeft{User: "vera", Role: "viewer"}}, nil},
-		{"the owner never", tenant(), now, leave(owner), nil, domain.ErrOwnerIsPermanent},
+		{"the owner never", tenant(), now, leave(owner), nil, domain.ErrOwnerRequired},
 	})
 }
 

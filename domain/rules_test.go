@@ -103,7 +103,7 @@ func TestRule3TheOwnerStaysAndNobodyRemovesThemselves(t *testing.T) {
 		check(t, []scenario{
 			{"the owner can't be removed", base, now, remove(as("ann"), owner), nil, domain.ErrOwnerIsPermanent},
 			{"the owner can't be removed by a key", base, now, remove(asKey("boss"), owner), nil, domain.ErrOwnerIsPermanent},
-			{"the owner can't leave", base, now, leave(owner), nil, domain.ErrOwnerIsPermanent},
+			{"the owner can't leave", base, now, leave(owner), nil, domain.ErrOwnerRequired},
 			{"the owner can't have the role changed", base, now, changeRole(as(owner), owner, bottom[catalog]), nil, domain.ErrOwnerIsPermanent},
 			{"the owner doesn't remove themselves", base, now, remove(as(owner), owner), nil, domain.ErrCannotRemoveSelf},
 			{"nobody removes themselves", base, now, remove(as("ann"), "ann"), nil, domain.ErrCannotRemoveSelf},

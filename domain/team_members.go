@@ -188,7 +188,7 @@ func (t *Team) Leave(user UserID) ([]Event, error) {
 	case !ok || !t.Live():
 		return nil, ErrNotFound
 	case user == t.owner:
-		return nil, ErrOwnerIsPermanent
+		return nil, ErrOwnerRequired
 	case !t.catalog.Rules.Leaving:
 		return nil, ErrLeavingNotAllowed
 	}

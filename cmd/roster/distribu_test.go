@@ -160,7 +160,7 @@ func TestDistribu(t *testing.T) {
 		},
 		"members can't leave by themselves": func(_ *testing.T, c company) {
 			c.member.post(c.path("/leave"), nil).refuses(409, "leaving_not_allowed")
-			c.owner.post(c.path("/leave"), nil).refuses(409, "owner_is_permanent")
+			c.owner.post(c.path("/leave"), nil).refuses(409, "owner_required")
 		},
 		"ownership moves only through the operator's command line": func(t *testing.T, c company) {
 			c.owner.post(c.path("/ownership-transfers"), map[string]any{"user_id": c.admin.id, "password": passphrase}).refuses(403, "operator_only")
