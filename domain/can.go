@@ -30,6 +30,10 @@ type Decision struct {
 	Role    RoleKey
 	Site    SiteID
 	Given   Given
+
+	// Until is when an answer that is allowed ends by time alone, whatever else
+	// happens; zero when it doesn't.
+	Until time.Time
 }
 
 // Can decides whether the actor has the permission, on the site when one is
@@ -125,6 +129,9 @@ func (t *Team) keyCan(key *APIKey, index int) Decision {
 	decision := Decision{Reason: ReasonNotInRole, Role: key.Role, Given: key.given}
 	if role, ok := t.Role(key.Role); ok && role.Permissions.Has(index) {
 		decision.Allowed, decision.Reason = true, ReasonAPIKeyRole
+		if key.ExpiresAt != nil {
+			decision.Until = *key.ExpiresAt
+		}
 	}
 	return decision
 }

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"iter"
 	"strings"
 	"time"
 	"unicode"
@@ -26,6 +27,7 @@ type Team struct {
 
 	members     map[UserID]*Member
 	memberBy    map[AddressID]UserID
+	roll        roll // of the members, in the order of their joining
 	invitations map[InvitationID]*Invitation
 	pendingBy   map[AddressID]InvitationID
 	deadlines   deadlines // of the invitations that are pending, by time
@@ -61,6 +63,8 @@ type Member struct {
 	OverridesGiven   Given
 
 	Sites []MemberSite
+
+	place int // in the roll
 }
 
 // MemberSite is a member's role on one site.
@@ -179,6 +183,11 @@ func (t *Team) Member(user UserID) (*Member, bool) {
 	member, ok := t.members[user]
 	return member, ok
 }
+
+// Members gives the members in the order of their joining, each with a place
+// that stays the same: beginning after the place of one goes on where that was
+// left. Places begin with 1. The members must not be changed.
+func (t *Team) Members(after int) iter.Seq2[int, *Member] { return t.roll.after(after) }
 
 // Invitation finds an invitation, ended ones included. The result must not be
 // changed.

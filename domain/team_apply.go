@@ -113,7 +113,11 @@ func (t *Team) Apply(event Event, meta Meta) {
 }
 
 func (t *Team) join(member *Member) {
+	if before, ok := t.members[member.User]; ok {
+		t.roll.remove(before)
+	}
 	t.members[member.User] = member
+	t.roll.add(member)
 	if member.Address != "" {
 		t.memberBy[member.Address] = member.User
 	}
@@ -124,6 +128,7 @@ func (t *Team) part(user UserID) {
 	if member, ok := t.members[user]; ok {
 		delete(t.memberBy, member.Address)
 		delete(t.members, user)
+		t.roll.remove(member)
 	}
 	if t.transfer != nil && t.transfer.To == user {
 		t.endTransfer()
