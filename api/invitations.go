@@ -50,7 +50,7 @@ type invitationView struct {
 	ExpiresAt time.Time               `json:"expires_at"`
 	InvitedBy personView              `json:"invited_by"`
 	URL       string                  `json:"url,omitempty" doc:"The link, while the invitation is pending: to hand over when the message didn't arrive."`
-	Delivery  deliveryView            `json:"delivery"`
+	Delivery  *deliveryView           `json:"delivery,omitempty" doc:"How the message fared; absent when the past was asked for."`
 }
 
 func viewInvited(i commands.Invitation) invitationView {
@@ -58,7 +58,7 @@ func viewInvited(i commands.Invitation) invitationView {
 		ID: i.ID, Email: i.Email, Name: i.Name, Role: i.Role, Sites: viewGrants(i.Sites), Status: i.Status,
 		CreatedAt: i.CreatedAt, ExpiresAt: i.ExpiresAt, URL: i.URL,
 		InvitedBy: personView{Type: i.InvitedBy.Type, ID: i.InvitedBy.ID},
-		Delivery:  deliveryView{Status: domain.DeliveryQueued},
+		Delivery:  &deliveryView{Status: domain.DeliveryQueued},
 	}
 }
 
@@ -67,7 +67,7 @@ func (s *Server) viewInvitation(i *projections.Invitation) invitationView {
 		ID: i.ID, Email: i.Email, Name: i.Name, Role: i.Role, Sites: viewGrants(i.Sites), Status: i.Status,
 		CreatedAt: i.InvitedAt, ExpiresAt: i.ExpiresAt,
 		InvitedBy: personView{Type: i.InvitedBy.Type, ID: i.InvitedBy.ID, Name: i.InvitedBy.Name, Email: i.InvitedBy.Email},
-		Delivery:  deliveryView{Status: i.Delivery.Status, Detail: i.Delivery.Detail, At: optional(i.Delivery.At)},
+		Delivery:  &deliveryView{Status: i.Delivery.Status, Detail: i.Delivery.Detail, At: optional(i.Delivery.At)},
 	}
 	if i.Status == domain.StatusPending {
 		view.URL = s.commands.InvitationURL(i.Team, i.ID, i.Link)
@@ -109,6 +109,7 @@ type bulkResult struct {
 type listInvitationsInput struct {
 	TeamPath
 	PageQuery
+	MomentQuery
 	Status string `query:"status" enum:"pending,accepted,declined,cancelled,expired,all" default:"pending"`
 }
 
@@ -232,6 +233,12 @@ func (s *Server) listInvitations(ctx context.Context, x *exchange, in *listInvit
 	var none list[invitationView]
 	if err := s.permitted(ctx, x, in.Team, domain.ActionInvite); err != nil {
 		return none, err
+	}
+	if moment, past, err := in.moment(s.commands.Now()); past || err != nil {
+		if err != nil {
+			return none, err
+		}
+		return s.invitationsThen(ctx, x, in, moment)
 	}
 	bound := binding("invitations", string(in.Team), in.Status)
 	after, err := openPageToken[projections.InvitationKey](s, in.PageToken, bound)

@@ -48,7 +48,13 @@ type overridesView struct {
 type listMembersInput struct {
 	TeamPath
 	PageQuery
+	MomentQuery
 	Query string `query:"query" maxLength:"200" doc:"A part of the name or of the address, in any case."`
+}
+
+type getMemberInput struct {
+	MemberPath
+	MomentQuery
 }
 
 type roleInput struct {
@@ -163,6 +169,12 @@ func (s *Server) listMembers(ctx context.Context, x *exchange, in *listMembersIn
 	if err := s.permitted(ctx, x, in.Team, domain.ActionViewMembers); err != nil {
 		return none, err
 	}
+	if moment, past, err := in.moment(s.commands.Now()); past || err != nil {
+		if err != nil {
+			return none, err
+		}
+		return s.membersThen(ctx, x, in, moment)
+	}
 	bound := binding("members", string(in.Team), in.Query)
 	after, err := openPageToken[projections.MemberKey](s, in.PageToken, bound)
 	if err != nil {
@@ -190,9 +202,15 @@ func (s *Server) listMembers(ctx context.Context, x *exchange, in *listMembersIn
 	return newList(views, token), err
 }
 
-func (s *Server) getMember(ctx context.Context, x *exchange, in *MemberPath) (memberView, error) {
+func (s *Server) getMember(ctx context.Context, x *exchange, in *getMemberInput) (memberView, error) {
 	if err := s.permitted(ctx, x, in.Team, domain.ActionViewMembers); err != nil {
 		return memberView{}, err
+	}
+	if moment, past, err := in.moment(s.commands.Now()); past || err != nil {
+		if err != nil {
+			return memberView{}, err
+		}
+		return s.memberThen(ctx, x, in, moment)
 	}
 	return s.member(ctx, x, in.Team, in.User)
 }

@@ -105,6 +105,7 @@ func (s *Server) operations() {
 	s.keyOperations()
 	s.auditOperations()
 	s.accessOperations()
+	s.explainOperations()
 }
 
 // ServeHTTP makes a Server an http.Handler.

@@ -30,6 +30,12 @@ type teamView struct {
 	CreatedAt time.Time      `json:"created_at"`
 }
 
+// TeamThenInput asks for a team as it is, or as it was.
+type TeamThenInput struct {
+	TeamPath
+	MomentQuery
+}
+
 type createTeamInput struct {
 	Body struct {
 		Name    string `json:"name" minLength:"1" maxLength:"400"`
@@ -125,7 +131,21 @@ func viewTeam(t *domain.Team, x *exchange, at time.Time) teamView {
 	return view
 }
 
-func (s *Server) getTeam(ctx context.Context, x *exchange, in *TeamPath) (view teamView, err error) {
+func (s *Server) getTeam(ctx context.Context, x *exchange, in *TeamThenInput) (view teamView, err error) {
+	moment, past, err := in.moment(s.commands.Now())
+	if err != nil {
+		return teamView{}, err
+	}
+	if past {
+		if err := s.permitted(ctx, x, in.Team, domain.ActionViewTeam); err != nil {
+			return teamView{}, err
+		}
+		then, err := s.past(ctx, x, in.Team, moment, in.pointer())
+		if err != nil {
+			return teamView{}, err
+		}
+		return viewTeam(then.Team, x, then.At), nil
+	}
 	done, err := s.commands.ViewTeam(ctx, x.caller, in.Team, func(t *domain.Team, at time.Time) error {
 		view = viewTeam(t, x, at)
 		return may(t, x.caller, domain.ActionViewTeam, at)
@@ -163,17 +183,21 @@ func (s *Server) setPlan(ctx context.Context, x *exchange, in *planInput) (teamV
 	return s.teamView(ctx, x, in.Team)
 }
 
-func (s *Server) listRoles(ctx context.Context, x *exchange, in *TeamPath) (list[roleView], error) {
+func (s *Server) listRoles(ctx context.Context, x *exchange, in *TeamThenInput) (list[roleView], error) {
+	moment, past, err := in.moment(s.commands.Now())
+	if err != nil {
+		return list[roleView]{}, err
+	}
+	if past {
+		then, err := s.past(ctx, x, in.Team, moment, in.pointer())
+		if err != nil {
+			return list[roleView]{}, err
+		}
+		return newList(viewRoles(then.Team, func(*domain.Role) bool { return false }), ""), nil
+	}
 	var views []roleView
 	done, err := s.commands.ViewTeam(ctx, x.caller, in.Team, func(t *domain.Team, at time.Time) error {
-		catalog := t.Catalog()
-		for _, role := range catalog.Roles {
-			views = append(views, roleView{
-				Key: role.Key, Name: role.Name, Level: role.Level, Description: role.Description,
-				Permissions: catalog.Names(role.Permissions),
-				Assignable:  t.Assignable(x.caller.Actor, role, at),
-			})
-		}
+		views = viewRoles(t, func(role *domain.Role) bool { return t.Assignable(x.caller.Actor, role, at) })
 		return nil
 	})
 	if err != nil {
@@ -181,4 +205,14 @@ func (s *Server) listRoles(ctx context.Context, x *exchange, in *TeamPath) (list
 	}
 	x.stands(done)
 	return newList(views, ""), nil
+}
+
+func viewRoles(t *domain.Team, assignable func(*domain.Role) bool) (views []roleView) {
+	for _, role := range t.Roles() {
+		views = append(views, roleView{
+			Key: role.Key, Name: role.Name, Level: role.Level, Description: role.Description,
+			Permissions: t.Catalog().Names(role.Permissions), Assignable: assignable(role),
+		})
+	}
+	return views
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"roster/domain"
@@ -25,7 +26,37 @@ type registry struct {
 	mu     sync.RWMutex
 	inUse  map[string]*domain.Catalog
 	source map[string]string
+	past   map[string][]publication      // every version that was ever in force, in the order of their positions
 	heads  map[string]*eventstore.Commit // the last commit of each catalog's stream
+}
+
+// publication is a version of a catalog with the event that put it in force.
+type publication struct {
+	catalog *domain.Catalog
+	domain.Meta
+}
+
+// at is the version of a catalog that was in force at a moment; false when
+// there was none.
+func (r *registry) at(name string, moment Moment) (publication, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, published := range slices.Backward(r.past[name]) {
+		if moment.covers(published.Position, published.At) {
+			return published, true
+		}
+	}
+	return publication{}, false
+}
+
+// first is the oldest version of a catalog; nil when there is none.
+func (r *registry) first(name string) *domain.Catalog {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if published := r.past[name]; len(published) > 0 {
+		return published[0].catalog
+	}
+	return nil
 }
 
 // Catalog is the role catalog of a name; nil when there is none.
@@ -70,7 +101,7 @@ func (r *registry) take(commit *eventstore.Commit) error {
 	if head, ok := r.heads[commit.Stream.ID]; ok && head.Version >= commit.Version {
 		return nil
 	}
-	for _, recorded := range commit.Events {
+	for i, recorded := range commit.Events {
 		published, ok := recorded.Event.(domain.CatalogPublished)
 		if !ok {
 			continue
@@ -80,6 +111,7 @@ func (r *registry) take(commit *eventstore.Commit) error {
 			return err
 		}
 		r.inUse[published.Name], r.source[published.Name] = catalog, published.Source
+		r.past[published.Name] = append(r.past[published.Name], publication{catalog: catalog, Meta: commit.Meta(i)})
 	}
 	r.heads[commit.Stream.ID] = commit
 	return nil
@@ -94,7 +126,8 @@ func (s *Service) publish(ctx context.Context, sources []CatalogSource) error {
 	}
 	r := &registry{
 		standard: sources[0].Catalog.Name,
-		inUse:    map[string]*domain.Catalog{}, source: map[string]string{}, heads: map[string]*eventstore.Commit{},
+		inUse:    map[string]*domain.Catalog{}, source: map[string]string{},
+		past: map[string][]publication{}, heads: map[string]*eventstore.Commit{},
 	}
 	s.catalogs = r
 	for _, wanted := range sources {
@@ -102,7 +135,7 @@ func (s *Service) publish(ctx context.Context, sources []CatalogSource) error {
 			if err := r.load(ctx, s.store); err != nil {
 				return err
 			}
-			commit, err := s.publication(ctx, wanted)
+			commit, err := s.publish1(ctx, wanted)
 			if err != nil {
 				return err
 			}
@@ -119,8 +152,8 @@ func (s *Service) publish(ctx context.Context, sources []CatalogSource) error {
 	return nil
 }
 
-// publication is the commit that records a catalog; nil when it is recorded.
-func (s *Service) publication(ctx context.Context, wanted CatalogSource) (*eventstore.Commit, error) {
+// publish1 makes the commit that records a catalog; nil when it is recorded.
+func (s *Service) publish1(ctx context.Context, wanted CatalogSource) (*eventstore.Commit, error) {
 	name, version := wanted.Catalog.Name, wanted.Catalog.Version
 	var head eventstore.Commit
 	if last, ok := s.catalogs.heads[name]; ok {

@@ -132,7 +132,7 @@ func wantTally(t *testing.T, store *eventstore.Store, after uint64, want map[str
 	}
 }
 
-func end(t *testing.T, store *eventstore.Store) uint64 {
+func end(t testing.TB, store *eventstore.Store) uint64 {
 	t.Helper()
 	position, err := store.LastPosition(t.Context())
 	if err != nil {

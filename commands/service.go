@@ -35,12 +35,13 @@ const (
 
 // Service is every use case. Its methods may be called concurrently.
 type Service struct {
-	store    *eventstore.Store
-	nodes    *eventstore.Nodes
-	vault    *eventstore.Vault
-	catalogs *registry
-	teams    *hot[*domain.Team]
-	users    *hot[*domain.User]
+	store     *eventstore.Store
+	nodes     *eventstore.Nodes
+	vault     *eventstore.Vault
+	catalogs  *registry
+	teams     *hot[*domain.Team]
+	users     *hot[*domain.User]
+	timelines *timelines
 
 	passwords *passwords
 	throttle  *throttle
@@ -78,6 +79,7 @@ func New(ctx context.Context, config Config) (*Service, error) {
 	s.users = newHot(s.store, s.nodes != nil, eventstore.KindUser, hotUsers, func(id string) *domain.User {
 		return domain.NewUser(domain.UserID(id))
 	})
+	s.timelines = newTimelines(s.store)
 	if err := s.openBuckets(ctx); err != nil {
 		return nil, err
 	}

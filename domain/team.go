@@ -196,6 +196,17 @@ func (t *Team) Invitation(id InvitationID) (*Invitation, bool) {
 	return invitation, ok
 }
 
+// Invitations lists the invitations, ended ones included, for which wanted is
+// true, in no particular order. They must not be changed.
+func (t *Team) Invitations(wanted func(*Invitation) bool) (list []*Invitation) {
+	for _, invitation := range t.invitations {
+		if wanted(invitation) {
+			list = append(list, invitation)
+		}
+	}
+	return list
+}
+
 // APIKey finds an API key, revoked ones included. The result must not be
 // changed.
 func (t *Team) APIKey(id APIKeyID) (*APIKey, bool) {

@@ -16,6 +16,7 @@ type User struct {
 	verified     bool
 	activeTeam   TeamID
 	registeredAt time.Time
+	changedAt    time.Time
 }
 
 // NewUser is an account before its first event.
@@ -29,6 +30,9 @@ func (u *User) Name() Sealed            { return u.name }
 func (u *User) PasswordHash() Sealed    { return u.passwordHash }
 func (u *User) Verified() bool          { return u.verified }
 func (u *User) RegisteredAt() time.Time { return u.registeredAt }
+
+// ChangedAt is when anything of the account changed last.
+func (u *User) ChangedAt() time.Time { return u.changedAt }
 
 // DataKey is the key that seals this person's data.
 func (u *User) DataKey() string { return u.dataKey }
@@ -98,6 +102,7 @@ func (u *User) ChooseTeam(team TeamID) ([]Event, error) {
 
 // Apply folds one event into the account. It can't fail.
 func (u *User) Apply(event Event, meta Meta) {
+	u.changedAt = meta.At
 	switch e := event.(type) {
 	case UserRegistered:
 		u.address, u.email, u.name = e.Address, e.Email, e.Name

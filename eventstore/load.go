@@ -77,6 +77,20 @@ func (s *Store) askPosition(ctx context.Context, position uint64) (*Message, err
 	return s.askLeader(ctx, fmt.Appendf(nil, `{"seq":%d}`, position))
 }
 
+// TimeAt is when the commit at a position was made; [ErrMissing] when there is
+// none.
+func (s *Store) TimeAt(ctx context.Context, position uint64) (time.Time, error) {
+	message, err := s.askPosition(ctx, position)
+	if errors.Is(err, errNoMessage) {
+		return time.Time{}, fmt.Errorf("%w: position %d", ErrMissing, position)
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	commit, err := message.Decode()
+	return commit.At, err
+}
+
 func (s *Store) askLeader(ctx context.Context, question []byte) (*Message, error) {
 	answer, err := s.gets.one(ctx, &nats.Msg{Subject: "$JS.API.STREAM.MSG.GET." + StreamName, Data: question}, readTimeout)
 	if err != nil {

@@ -1,0 +1,198 @@
+package commands
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"roster/domain"
+	"roster/eventstore"
+)
+
+// The past is judged by the role catalog that was in force then.
+func TestPastIsJudgedByItsCatalog(t *testing.T) {
+	t.Parallel()
+	store, _ := storeIn(t, t.TempDir())
+	clock := newHandClock()
+	before := serviceOn(t, store, withCatalogs(edited(t, 1)), withClock(clock))
+	owner := accountOn(t, before, "owner@example.com")
+	team := teamOf(t, before, owner, "mine")
+	admin := member(t, before, owner, team, "admin@example.com", "admin")
+	then := Moment{Position: end(t, store)}
+	thenAt := Moment{At: clock.now()}
+	clock.forward(time.Hour)
+
+	after := serviceOn(t, store, withCatalogs(edited(t, 2, noInviting...)), withClock(clock))
+	canInvite := func(moment Moment) (bool, *Past) {
+		past, err := after.TeamAt(t.Context(), owner, team, moment)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return past.Team.Can(admin.Actor, "members:invite", "", past.At).Allowed, past
+	}
+	for _, moment := range []Moment{then, thenAt} {
+		if allowed, past := canInvite(moment); !allowed || past.Team.Catalog().Version != 1 {
+			t.Errorf("at %+v: %v by version %d", moment, allowed, past.Team.Catalog().Version)
+		}
+	}
+	allowed, past := canInvite(Moment{At: clock.now()})
+	if allowed || past.Team.Catalog().Version != 2 || past.Catalog.Position <= then.Position {
+		t.Errorf("now: %v by version %d, in force since position %d", allowed, past.Team.Catalog().Version, past.Catalog.Position)
+	}
+}
+
+func TestMomentsThatThereIsNothingOf(t *testing.T) {
+	t.Parallel()
+	clock := newHandClock()
+	s := service(t, withClock(clock))
+	owner := accountOn(t, s, "owner@example.com")
+	stranger := accountOn(t, s, "stranger@example.com")
+	before := Moment{Position: end(t, s.store)}
+	beforeAt := Moment{At: clock.now()}
+	clock.forward(time.Second)
+	team := teamOf(t, s, owner, "distribu")
+	for name, c := range map[string]struct {
+		by     Caller
+		moment Moment
+		kind   domain.Kind
+	}{
+		"a position before the team":   {owner, before, domain.NotFound},
+		"a time before the team":       {owner, beforeAt, domain.NotFound},
+		"a position that isn't yet":    {owner, Moment{Position: end(t, s.store) + 1}, domain.Invalid},
+		"a time to come":               {owner, Moment{At: clock.now().Add(time.Microsecond)}, domain.Invalid},
+		"somebody who isn't in it":     {stranger, Moment{At: clock.now()}, domain.NotFound},
+		"somebody who isn't signed in": {Caller{}, Moment{At: clock.now()}, domain.Unauthenticated},
+	} {
+		var refusal *domain.Error
+		if _, err := s.TeamAt(t.Context(), c.by, team, c.moment); !errors.As(err, &refusal) || refusal.Kind != c.kind {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A team as of any position, and as of any time, is the fold of the events up
+// to there, whatever happened.
+func TestPastIsAFoldOfThePrefix(t *testing.T) {
+	t.Parallel()
+	clock := newHandClock()
+	s := service(t, withClock(clock))
+	people := make([]Caller, 6)
+	for i := range people {
+		people[i] = accountOn(t, s, string(rune('a'+i))+"@example.com")
+	}
+	roles := []domain.RoleKey{"admin", "manager", "member", "viewer"}
+	rapid.Check(t, func(r *rapid.T) {
+		owner := people[0]
+		team := teamOf(t, s, owner, "default")
+		var sites []domain.SiteID
+		invited := map[int]string{}
+		for range rapid.IntRange(1, 30).Draw(r, "commands") {
+			who := rapid.IntRange(1, len(people)-1).Draw(r, "who")
+			user, role := people[who].User, rapid.SampledFrom(roles).Draw(r, "role")
+			// Refusals are welcome: they leave nothing.
+			switch rapid.IntRange(0, 8).Draw(r, "command") {
+			case 0:
+				email := string(rune('a'+who)) + "@example.com"
+				if invitation, _, err := s.Invite(t.Context(), owner, team, InviteRequest{Email: email, Role: role}); err == nil {
+					invited[who] = tokenOf(invitation)
+				}
+			case 1:
+				_, _, _ = s.AcceptInvitation(t.Context(), people[who], invited[who], Acceptance{})
+			case 2:
+				_, _ = s.ChangeRole(t.Context(), owner, team, user, role)
+			case 3:
+				_, _ = s.SetOverrides(t.Context(), owner, team, user, domain.Overrides{Granted: []domain.Permission{"billing:read"}})
+			case 4:
+				if site, _, err := s.AddSite(t.Context(), owner, team, rapid.StringMatching(`[a-z]{8}`).Draw(r, "site")); err == nil {
+					sites = append(sites, site.ID)
+				}
+			case 5:
+				if len(sites) > 0 {
+					grant := domain.SiteGrant{Site: rapid.SampledFrom(sites).Draw(r, "on"), Role: role}
+					_, _ = s.SetSites(t.Context(), owner, team, user, []domain.SiteGrant{grant})
+				}
+			case 6:
+				_, _ = s.RemoveMember(t.Context(), owner, team, user)
+			case 7:
+				if len(sites) > 0 {
+					_, _ = s.RemoveSite(t.Context(), owner, team, rapid.SampledFrom(sites).Draw(r, "off"))
+				}
+			case 8:
+				clock.forward(time.Duration(rapid.IntRange(1, 200).Draw(r, "hours")) * time.Hour)
+			}
+		}
+		commits, err := s.store.Load(t.Context(), eventstore.Stream{Kind: eventstore.KindTeam, ID: string(team)}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := rapid.IntRange(1, len(commits)).Draw(r, "prefix")
+		last := commits[n-1]
+		prefix := domain.NewTeam(team, s.catalogs)
+		for _, commit := range commits[:n] {
+			for i, recorded := range commit.Events {
+				prefix.Apply(recorded.Event, commit.Meta(i))
+			}
+		}
+		moments := []Moment{{Position: last.Position}}
+		if n == len(commits) || commits[n].At.After(last.At) {
+			moments = append(moments, Moment{At: last.At})
+		}
+		for _, moment := range moments {
+			past, err := s.TeamAt(t.Context(), owner, team, moment)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if past.Version != last.Version || past.Position != last.Position || !past.At.Equal(last.At) {
+				t.Fatalf("%+v is version %d at %d, %s", moment, past.Version, past.Position, past.At)
+			}
+			if differences := domain.Compare(prefix, past.Team, last.At, past.At); len(differences) > 0 {
+				t.Fatalf("%+v: %+v", moment, differences)
+			}
+			for _, person := range people {
+				for _, permission := range []domain.Permission{"billing:read", "members:invite", "orders:update"} {
+					for _, site := range append([]domain.SiteID{""}, sites...) {
+						want, got := prefix.Can(person.Actor, permission, site, last.At), past.Team.Can(person.Actor, permission, site, past.At)
+						if got != want {
+							t.Fatalf("%s on %q: %+v, want %+v", permission, site, got, want)
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+// BenchmarkTeamAt asks about a moment in the middle of 10,000 events of one
+// team: at first, when the history has to be read, and again.
+func BenchmarkTeamAt(b *testing.B) {
+	s := service(b)
+	owner := accountOn(b, s, "owner@example.com")
+	team := teamOf(b, s, owner, "tenants")
+	one := member(b, s, owner, team, "one@example.com", "viewer")
+	const events = 10_000
+	for i := range events {
+		role := []domain.RoleKey{"member", "viewer"}[i%2]
+		if _, err := s.ChangeRole(b.Context(), owner, team, one.User, role); err != nil {
+			b.Fatal(err)
+		}
+	}
+	moment := Moment{Position: end(b, s.store) - events/2}
+	ask := func(b *testing.B) {
+		if _, err := s.TeamAt(b.Context(), owner, team, moment); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("first", func(b *testing.B) {
+		for b.Loop() {
+			s.timelines.teams.InvalidateAll()
+			ask(b)
+		}
+	})
+	b.Run("again", func(b *testing.B) {
+		for b.Loop() {
+			ask(b)
+		}
+	})
+}
