@@ -16,6 +16,7 @@ const (
 	tagSessions    = "Sessions"
 	tagTeams       = "Teams"
 	tagMembers     = "Members"
+	tagRoles       = "Roles"
 	tagSites       = "Sites"
 	tagInvitations = "Invitations"
 	tagOwnership   = "Ownership"
@@ -54,6 +55,7 @@ func newAPI(s *Server) huma.API {
 		{Name: tagSessions, Description: "Sign in and out."},
 		{Name: tagTeams, Description: "The tenant: everything else belongs to one."},
 		{Name: tagMembers, Description: "Who is in a team, and as what."},
+		{Name: tagRoles, Description: "What members may do: the roles of the role catalog, and a team's own."},
 		{Name: tagSites, Description: "Parts of a team's business to which access is granted separately."},
 		{Name: tagInvitations, Description: "Asking somebody to join. A link works once, for one address, until it expires."},
 		{Name: tagOwnership, Description: "Every team has exactly one owner; ownership moves only by a transfer."},

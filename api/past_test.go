@@ -80,10 +80,10 @@ func TestPastIsWhatWasAnsweredThen(t *testing.T) {
 	var members, sites, links, pending []string
 	members = append(members, w.join(owner, "member").id)
 	names := 0
-	for range 80 {
+	for range 120 {
 		names++
 		var r *reply
-		switch random.IntN(11) {
+		switch random.IntN(14) {
 		case 0, 1:
 			r = w.call("POST", team+"/invitations", map[string]any{"email": newEmail(), "role": pick(roles), "name": "I"}, owner.auth())
 			if r.status == 201 {
@@ -127,8 +127,20 @@ func TestPastIsWhatWasAnsweredThen(t *testing.T) {
 				links, pending = links[1:], pending[1:]
 			} else {
 				w.clock.forward(30 * time.Hour) // invitations expire as well
-				w.call("POST", "/v1/sessions", map[string]any{"email": owner.email, "password": password}).is(201)
 				owner.token = w.call("POST", "/v1/sessions", map[string]any{"email": owner.email, "password": password}).is(201).text("token")
+			}
+		case 11:
+			key := fmt.Sprint("role_", names)
+			r = w.call("POST", team+"/roles", map[string]any{"key": key, "name": key, "level": 10, "permissions": []string{"orders:read"}}, owner.auth()).is(201)
+			roles = append(roles, key)
+		case 12:
+			if own := roles[4:]; len(own) > 0 {
+				r = w.call("PATCH", team+"/roles/"+pick(own), map[string]any{"level": 1 + random.IntN(50), "permissions": []string{"orders:read", "reports:read"}}, owner.auth()).is(200)
+			}
+		case 13:
+			if own := roles[4:]; len(own) > 0 {
+				r = w.call("DELETE", team+"/roles/"+own[0]+"?replacement=viewer", nil, owner.auth()).is(204)
+				roles = append(roles[:4:4], own[1:]...)
 			}
 		}
 		if r != nil && r.status >= 500 {

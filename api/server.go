@@ -99,6 +99,7 @@ func (s *Server) operations() {
 	s.meOperations()
 	s.teamOperations()
 	s.memberOperations()
+	s.roleOperations()
 	s.siteOperations()
 	s.invitationOperations()
 	s.ownershipOperations()

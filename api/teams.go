@@ -57,15 +57,6 @@ type planInput struct {
 	}
 }
 
-type roleView struct {
-	Key         domain.RoleKey      `json:"key"`
-	Name        string              `json:"name"`
-	Level       int                 `json:"level" doc:"A higher level outranks a lower one."`
-	Description string              `json:"description"`
-	Permissions []domain.Permission `json:"permissions"`
-	Assignable  bool                `json:"assignable" doc:"Whether the caller may give it to somebody."`
-}
-
 func (s *Server) teamOperations() {
 	answers(s, operation{
 		id: "create-team", method: http.MethodPost, path: "/v1/teams", tag: tagTeams,
@@ -90,10 +81,6 @@ func (s *Server) teamOperations() {
 		about:   "With the operator token only. A plan with fewer seats than there are members keeps them and blocks inviting.",
 		access:  authenticated,
 	}, s.setPlan)
-	answers(s, operation{
-		id: "list-roles", method: http.MethodGet, path: "/v1/teams/{team}/roles", tag: tagTeams,
-		summary: "The roles of a team's catalog", access: authenticated, reads: readsState,
-	}, s.listRoles)
 }
 
 func (s *Server) createTeam(ctx context.Context, x *exchange, in *createTeamInput) (teamView, error) {
@@ -181,38 +168,4 @@ func (s *Server) setPlan(ctx context.Context, x *exchange, in *planInput) (teamV
 	}
 	s.wrote(x, x.caller.User, done)
 	return s.teamView(ctx, x, in.Team)
-}
-
-func (s *Server) listRoles(ctx context.Context, x *exchange, in *TeamThenInput) (list[roleView], error) {
-	moment, past, err := in.moment(s.commands.Now())
-	if err != nil {
-		return list[roleView]{}, err
-	}
-	if past {
-		then, err := s.past(ctx, x, in.Team, moment, in.pointer())
-		if err != nil {
-			return list[roleView]{}, err
-		}
-		return newList(viewRoles(then.Team, func(*domain.Role) bool { return false }), ""), nil
-	}
-	var views []roleView
-	done, err := s.commands.ViewTeam(ctx, x.caller, in.Team, func(t *domain.Team, at time.Time) error {
-		views = viewRoles(t, func(role *domain.Role) bool { return t.Assignable(x.caller.Actor, role, at) })
-		return nil
-	})
-	if err != nil {
-		return list[roleView]{}, err
-	}
-	x.stands(done)
-	return newList(views, ""), nil
-}
-
-func viewRoles(t *domain.Team, assignable func(*domain.Role) bool) (views []roleView) {
-	for _, role := range t.Roles() {
-		views = append(views, roleView{
-			Key: role.Key, Name: role.Name, Level: role.Level, Description: role.Description,
-			Permissions: t.Catalog().Names(role.Permissions), Assignable: assignable(role),
-		})
-	}
-	return views
 }

@@ -244,6 +244,10 @@ func (t *Team) assignable(who authority, key RoleKey, reach Reach, pointer strin
 		return nil, ErrRoleNotAssignable.on(pointer)
 	case !reach.covers(who.role.Level, role.Level):
 		return nil, ErrRankTooLow.on(pointer)
+	case role.Own && !role.Permissions.Within(who.held):
+		// A level says what a role of the catalog has, but not one of the team's
+		// own: nobody gives what they don't have.
+		return nil, ErrRankTooLow.on(pointer)
 	}
 	return role, nil
 }

@@ -51,6 +51,9 @@ type Role struct {
 	Owner       bool // the one role that only ownership transfer gives
 	AllSites    bool // reaches every site without a grant
 	Permissions PermissionSet
+
+	Own   bool  // defined by the team itself, not by the catalog
+	Given Given // by which event, if so
 }
 
 // Resource is what permissions are about.

@@ -99,10 +99,6 @@ func (t *Team) facts(at time.Time) map[factKey]fact {
 	return facts
 }
 
-// Roles are the roles that there are in this team, from the highest level to
-// the lowest.
-func (t *Team) Roles() []*Role { return t.catalog.Roles }
-
 // sortedGrants are a member's roles on sites, in the order of the sites' ids.
 func (m *Member) sortedGrants() []SiteGrant {
 	return slices.SortedFunc(slices.Values(m.grants()), func(a, b SiteGrant) int { return cmp.Compare(a.Site, b.Site) })

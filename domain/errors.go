@@ -99,6 +99,8 @@ var (
 
 	ErrAddressTaken       = &Error{Kind: Conflict, Code: "address_taken", Detail: "This address can't be used for a new account. Sign in, or reset the password."}
 	ErrInvalidCredentials = &Error{Kind: Unauthenticated, Code: "invalid_credentials", Detail: "The address or the password is wrong."}
+	ErrRoleInUse          = &Error{Kind: Conflict, Code: "role_in_use", Detail: "Somebody has this role. Name another one that they get instead."}
+	ErrRoleIsFixed        = &Error{Kind: Conflict, Code: "role_is_fixed", Detail: "This role belongs to the role catalog and can't be changed by a team."}
 	ErrNameTaken          = &Error{Kind: Conflict, Code: "name_taken", Detail: "Another one has this name already."}
 	ErrTeamLimit          = &Error{Kind: Conflict, Code: "limit_reached", Detail: "The team has as many of these as it may have."}
 )

@@ -149,6 +149,24 @@ type (
 		ToRole   RoleKey    `json:"to_role"`   // what the new owner was before
 	}
 
+	RoleDefined struct {
+		Role RoleDefinition `json:"role"`
+	}
+	// RoleEdited acts at once on everybody who has the role.
+	RoleEdited struct {
+		Before RoleDefinition `json:"before"`
+		After  RoleDefinition `json:"after"`
+	}
+	// RoleDeleted comes with an event for each member who had the role. The
+	// invitations and API keys that had it are listed here, and get the
+	// replacement by it.
+	RoleDeleted struct {
+		Role        RoleDefinition `json:"role"`
+		Replacement RoleKey        `json:"replacement,omitempty"`
+		Invitations []InvitationID `json:"invitations,omitempty"`
+		APIKeys     []APIKeyID     `json:"api_keys,omitempty"`
+	}
+
 	SiteAdded struct {
 		Site SiteID `json:"site"`
 		Name string `json:"name"`
@@ -280,6 +298,9 @@ func (MemberLeft) isEvent()                 {}
 func (OwnershipTransferRequested) isEvent() {}
 func (OwnershipTransferCancelled) isEvent() {}
 func (OwnershipTransferred) isEvent()       {}
+func (RoleDefined) isEvent()                {}
+func (RoleEdited) isEvent()                 {}
+func (RoleDeleted) isEvent()                {}
 func (SiteAdded) isEvent()                  {}
 func (SiteRenamed) isEvent()                {}
 func (SiteRemoved) isEvent()                {}

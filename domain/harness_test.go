@@ -293,6 +293,10 @@ func check(t *testing.T, scenarios []scenario) {
 			if (s.err == nil) != (err == nil) || s.err != nil && !errors.Is(err, s.err) {
 				t.Fatalf("got the error %v, want %v", err, s.err)
 			}
+			var refusal *domain.Error
+			if errors.As(err, &refusal) && s.err.Field != "" && refusal.Field != s.err.Field {
+				t.Errorf("the refusal is about %s, want %s", refusal.Field, s.err.Field)
+			}
 			if diff := cmp.Diff(s.then, events); diff != "" {
 				t.Error(diff)
 			}

@@ -33,6 +33,7 @@ type Team struct {
 	deadlines   deadlines // of the invitations that are pending, by time
 	sites       []*Site   // in the order of their making
 	siteBy      map[SiteID]*Site
+	roles       []*Role // the team's own, beside the catalog's
 	keys        map[APIKeyID]*APIKey
 	transfer    *Transfer // the last one asked for
 }
@@ -234,9 +235,6 @@ func (t *Team) Site(id SiteID) (*Site, bool) {
 	site, ok := t.siteBy[id]
 	return site, ok
 }
-
-// Role finds what a role means in this team.
-func (t *Team) Role(key RoleKey) (*Role, bool) { return t.catalog.Role(key) }
 
 // Transfer is the last ownership transfer that was asked for, if any.
 func (t *Team) Transfer() *Transfer { return t.transfer }

@@ -86,6 +86,13 @@ func (t *Team) Apply(event Event, meta Meta) {
 			owner.Granted, owner.Revoked, owner.Sites = PermissionSet{}, PermissionSet{}, nil
 		}
 
+	case RoleDefined:
+		t.setRole(e.Role, given)
+	case RoleEdited:
+		t.setRole(e.After, given)
+	case RoleDeleted:
+		t.replaceRole(e)
+
 	case SiteAdded:
 		site := &Site{ID: e.Site, Name: e.Name, AddedAt: meta.At}
 		t.sites, t.siteBy[e.Site] = append(t.sites, site), site

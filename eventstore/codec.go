@@ -53,6 +53,9 @@ var kinds = newCodec(
 	current[domain.OwnershipTransferCancelled]("ownership_transfer_cancelled.v1"),
 	current[domain.OwnershipTransferred]("ownership_transferred.v1"),
 
+	current[domain.RoleDefined]("role_defined.v1"),
+	current[domain.RoleEdited]("role_edited.v1"),
+	current[domain.RoleDeleted]("role_deleted.v1"),
 	current[domain.SiteAdded]("site_added.v1"),
 	current[domain.SiteRenamed]("site_renamed.v1"),
 	current[domain.SiteRemoved]("site_removed.v1"),

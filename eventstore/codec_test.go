@@ -22,6 +22,12 @@ import (
 // never written again: it is what the log of somebody holds.
 var writeGolden = flag.Bool("golden", false, "write the golden files that are missing")
 
+// nightShift is a role of a team's own.
+var nightShift = domain.RoleDefinition{
+	Key: "night_shift", Name: "Night shift", Description: "Works while others sleep.", Level: 3,
+	Permissions: []domain.Permission{"orders:read", "orders:update"},
+}
+
 // samples is, for every row of the table of kinds, the event that its golden
 // file holds. Every field of every event is set. A row that is retired keeps
 // its golden file and shows here what the file means today.
@@ -63,6 +69,15 @@ var samples = map[string]domain.Event{
 		Transfer: sampleTransfer, From: sampleUser, To: sampleOther, FromRole: "ADMIN", ToRole: "EDITOR",
 	},
 
+	"role_defined.v1": domain.RoleDefined{Role: nightShift},
+	"role_edited.v1": domain.RoleEdited{
+		Before: nightShift,
+		After:  domain.RoleDefinition{Key: "night_shift", Name: "Nights", Description: "Works at night.", Level: 2, Permissions: []domain.Permission{"orders:read"}},
+	},
+	"role_deleted.v1": domain.RoleDeleted{
+		Role: nightShift, Replacement: "viewer", Invitations: []domain.InvitationID{"inv_00000000000000000000000001"},
+		APIKeys: []domain.APIKeyID{"key_00000000000000000000000001"},
+	},
 	"site_added.v1":   domain.SiteAdded{Site: sampleSite, Name: "North"},
 	"site_renamed.v1": domain.SiteRenamed{Site: sampleSite, From: "North", To: "South"},
 	"site_removed.v1": domain.SiteRemoved{Site: sampleSite, Name: "South"},

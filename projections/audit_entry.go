@@ -70,6 +70,19 @@ func auditEntryOf(event domain.Event, team string) (auditEntry, bool) {
 		return aboutMember(e.To, "ownership.transferred",
 			object{"owner": e.From, "new_owner_role": e.ToRole}, object{"owner": e.To, "previous_owner_role": e.FromRole})
 
+	case domain.RoleDefined:
+		return about("role", string(e.Role.Key), "role.defined", nil, definitionObject(e.Role))
+	case domain.RoleEdited:
+		return about("role", string(e.After.Key), "role.edited", definitionObject(e.Before), definitionObject(e.After))
+	case domain.RoleDeleted:
+		after := object{}
+		if e.Replacement != "" {
+			after["replacement"] = e.Replacement
+			after["invitations"] = append([]domain.InvitationID{}, e.Invitations...)
+			after["api_keys"] = append([]domain.APIKeyID{}, e.APIKeys...)
+		}
+		return about("role", string(e.Role.Key), "role.deleted", definitionObject(e.Role), after)
+
 	case domain.SiteAdded:
 		return about("site", string(e.Site), "site.added", nil, object{"name": e.Name})
 	case domain.SiteRenamed:
@@ -123,6 +136,13 @@ func grantObjects(grants []domain.SiteGrant) []object {
 
 func overridesObject(o domain.Overrides) object {
 	return object{"granted": append([]domain.Permission{}, o.Granted...), "revoked": append([]domain.Permission{}, o.Revoked...)}
+}
+
+func definitionObject(d domain.RoleDefinition) object {
+	return object{
+		"name": d.Name, "description": d.Description, "level": d.Level,
+		"permissions": append([]domain.Permission{}, d.Permissions...),
+	}
 }
 
 func instant(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }

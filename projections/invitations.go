@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -107,6 +108,8 @@ func (f *invitationsFold) event(ctx context.Context, c *eventstore.Commit, i int
 		return f.end(ctx, c, e.Invitation, domain.StatusExpired)
 	case domain.MemberJoined:
 		return f.end(ctx, c, e.Invitation, domain.StatusAccepted)
+	case domain.RoleDeleted:
+		return f.reassign(ctx, id, e)
 	case domain.TeamDeleted:
 		f.invitations.wipe(id)
 
@@ -125,6 +128,30 @@ func (f *invitationsFold) event(ctx context.Context, c *eventstore.Commit, i int
 		return f.names.must(ctx, key{a: id}, func(r *nameRow) { r.Name = string(e.Name) })
 	case domain.APIKeyCreated:
 		return f.names.insert(nameRow{ID: string(e.Key), Name: e.Name})
+	}
+	return nil
+}
+
+// reassign gives the invitations that had a deleted role its replacement.
+func (f *invitationsFold) reassign(ctx context.Context, team string, e domain.RoleDeleted) error {
+	for _, invitation := range e.Invitations {
+		var malformed error
+		err := f.invitations.must(ctx, key{team, string(invitation)}, func(r *invitationRow) {
+			if r.Role == string(e.Role.Key) {
+				r.Role = string(e.Replacement)
+			}
+			var grants []domain.SiteGrant
+			grants, malformed = grantsOf(r.Sites)
+			for i := range grants {
+				if grants[i].Role == e.Role.Key {
+					grants[i].Role = e.Replacement
+				}
+			}
+			r.Sites = grantsText(grants)
+		})
+		if err := cmp.Or(err, malformed); err != nil {
+			return err
+		}
 	}
 	return nil
 }
