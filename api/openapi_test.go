@@ -243,6 +243,7 @@ func TestNoOperationReachesIntoAnotherTeam(t *testing.T) {
 	invitation := their("/invitations", map[string]any{"email": newEmail(), "role": "member"})
 	foreign := map[string]string{
 		"team": theirs.team, "user": member.id, "site": site,
+		"role":                their("/roles", map[string]any{"name": "Their own", "level": 1, "permissions": []string{"team:read"}}).text("key"),
 		"invitations":         invitation.text("id"),
 		"api-keys":            their("/api-keys", map[string]any{"name": "Key", "role": "member"}).text("id"),
 		"ownership-transfers": their("/ownership-transfers", map[string]any{"user_id": member.id, "password": password}).text("id"),
@@ -338,7 +339,7 @@ func TestPrivilegedFieldsAreRefusedEverywhere(t *testing.T) {
 		if s == nil || path == "/access/v1/evaluation" || strings.Contains(path, "{token}") {
 			return
 		}
-		target := strings.NewReplacer("{team}", owner.team, "{user}", owner.id, "{site}", "site_"+strings.Repeat("0", 26)).Replace(path)
+		target := strings.NewReplacer("{team}", owner.team, "{user}", owner.id, "{site}", "site_"+strings.Repeat("0", 26), "{role}", "viewer").Replace(path)
 		for _, field := range []string{"actor", "owner", "is_admin", "created_at", "id", "email_verified", "status", "actions"} {
 			if d.resolve(t, s).Properties[field] != nil {
 				continue

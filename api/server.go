@@ -107,6 +107,7 @@ func (s *Server) operations() {
 	s.auditOperations()
 	s.accessOperations()
 	s.explainOperations()
+	s.whatIfOperations()
 }
 
 // ServeHTTP makes a Server an http.Handler.

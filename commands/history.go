@@ -39,8 +39,18 @@ type Past struct {
 	// Catalog is the event that put the role catalog in force.
 	Catalog domain.Meta
 
-	moment  Moment
-	commits []eventstore.Commit // the history up to the moment
+	moment   Moment
+	catalogs catalogsThen
+	commits  []eventstore.Commit // the history up to the moment
+}
+
+// fold makes the team of the history.
+func (p *Past) fold(id domain.TeamID) *domain.Team {
+	team := domain.NewTeam(id, p.catalogs)
+	for event, meta := range p.History() {
+		team.Apply(event, meta)
+	}
+	return team
 }
 
 // History goes through what had happened in the team by then.
@@ -125,11 +135,11 @@ func (s *Service) TeamAt(ctx context.Context, by Caller, id domain.TeamID, momen
 	if n == 0 {
 		return nil, errBefore
 	}
-	past := &Past{At: at, moment: moment, commits: commits[:n], Done: Done{commits[n-1].Position, commits[n-1].Version}}
-	past.Team = domain.NewTeam(id, catalogsThen{s.catalogs, moment})
-	for event, meta := range past.History() {
-		past.Team.Apply(event, meta)
+	past := &Past{
+		At: at, moment: moment, catalogs: catalogsThen{s.catalogs, moment}, commits: commits[:n],
+		Done: Done{commits[n-1].Position, commits[n-1].Version},
 	}
+	past.Team = past.fold(id)
 	if published, ok := s.catalogs.at(past.Team.Catalog().Name, moment); ok {
 		past.Catalog = published.Meta
 	}

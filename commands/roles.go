@@ -28,14 +28,14 @@ func (s *Service) DefineRole(ctx context.Context, by Caller, team domain.TeamID,
 // EditRole changes what a role of a team's own means.
 func (s *Service) EditRole(ctx context.Context, by Caller, team domain.TeamID, key domain.RoleKey, changes RoleChanges) (Done, error) {
 	out, err := s.onTeam(ctx, by, team, func(t *domain.Team, now time.Time) ([]domain.Event, error) {
-		return t.EditRole(by.Actor, key, changes.to(t, key), now)
+		return t.EditRole(by.Actor, key, changes.To(t, key), now)
 	})
 	return out.Done, err
 }
 
-// to is what the role would mean. Of a role that there isn't, nothing is known;
+// To is what the role would mean. Of a role that there isn't, nothing is known;
 // the decision refuses it.
-func (c RoleChanges) to(t *domain.Team, key domain.RoleKey) domain.RoleDefinition {
+func (c RoleChanges) To(t *domain.Team, key domain.RoleKey) domain.RoleDefinition {
 	var want domain.RoleDefinition
 	if role, ok := t.Role(key); ok {
 		want = t.Definition(role)

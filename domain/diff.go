@@ -78,7 +78,7 @@ func (t *Team) facts(at time.Time) map[factKey]fact {
 	for _, member := range t.Members(0) {
 		overrides := t.Overrides(member)
 		facts[factKey{"member", string(member.User)}] = fact{
-			{"role", string(member.Role)}, {"sites", member.sortedGrants()}, {"granted", overrides.Granted}, {"revoked", overrides.Revoked},
+			{"role", string(member.Role)}, {"sites", sortedBySite(member.grants())}, {"granted", overrides.Granted}, {"revoked", overrides.Revoked},
 		}
 	}
 	for id, invitation := range t.invitations {
@@ -99,9 +99,9 @@ func (t *Team) facts(at time.Time) map[factKey]fact {
 	return facts
 }
 
-// sortedGrants are a member's roles on sites, in the order of the sites' ids.
-func (m *Member) sortedGrants() []SiteGrant {
-	return slices.SortedFunc(slices.Values(m.grants()), func(a, b SiteGrant) int { return cmp.Compare(a.Site, b.Site) })
+// sortedBySite gives grants in the order of the sites' ids.
+func sortedBySite(grants []SiteGrant) []SiteGrant {
+	return slices.SortedFunc(slices.Values(grants), func(a, b SiteGrant) int { return cmp.Compare(a.Site, b.Site) })
 }
 
 // compareFields lists the fields that differ. Of two facts of one kind both

@@ -101,6 +101,8 @@ var (
 	ErrInvalidCredentials = &Error{Kind: Unauthenticated, Code: "invalid_credentials", Detail: "The address or the password is wrong."}
 	ErrRoleInUse          = &Error{Kind: Conflict, Code: "role_in_use", Detail: "Somebody has this role. Name another one that they get instead."}
 	ErrRoleIsFixed        = &Error{Kind: Conflict, Code: "role_is_fixed", Detail: "This role belongs to the role catalog and can't be changed by a team."}
+	ErrChangedSince       = &Error{Kind: Conflict, Code: "changed_since", Detail: "It has been changed again since. Undo the later change first, or change it anew."}
+	ErrNotUndoable        = &Error{Kind: Conflict, Code: "not_undoable", Detail: "This can't be turned back. Do what you need instead: invite somebody again, say."}
 	ErrNameTaken          = &Error{Kind: Conflict, Code: "name_taken", Detail: "Another one has this name already."}
 	ErrTeamLimit          = &Error{Kind: Conflict, Code: "limit_reached", Detail: "The team has as many of these as it may have."}
 )

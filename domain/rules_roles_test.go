@@ -28,7 +28,9 @@ func defineRole(by domain.Actor, want domain.RoleDefinition) command {
 }
 
 func editRole(by domain.Actor, key string, want domain.RoleDefinition) command {
-	return func(t *domain.Team, now time.Time) ([]domain.Event, error) { return t.EditRole(by, role(key), want, now) }
+	return func(t *domain.Team, now time.Time) ([]domain.Event, error) {
+		return t.EditRole(by, role(key), want, now)
+	}
 }
 
 func deleteRole(by domain.Actor, key, replacement string) command {

@@ -74,8 +74,7 @@ func (t *Team) EditRole(by Actor, key RoleKey, want RoleDefinition, now time.Tim
 		return nil, err
 	}
 	before := t.Definition(role)
-	if want.Name == before.Name && want.Description == before.Description && want.Level == before.Level &&
-		slices.Equal(want.Permissions, before.Permissions) {
+	if want.equal(before) {
 		return nil, nil
 	}
 	return []Event{RoleEdited{Before: before, After: want}}, nil
