@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -315,6 +316,16 @@ func TestSlowMailServerDelaysNobodyElse(t *testing.T) {
 	settled(t, store, MailerName, last.Position)
 }
 
+// cpuTime is what this process has used of the processors, the embedded event
+// store included.
+func cpuTime() time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		panic(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
 // BenchmarkMailer is what an invitation costs from its commit to the
 // acknowledged event, with the dev mailbox.
 func BenchmarkMailer(b *testing.B) {
@@ -366,7 +377,9 @@ func BenchmarkMailer(b *testing.B) {
 	}
 	ctx, cancel := context.WithCancel(b.Context())
 	ended := make(chan error, 1)
+	b.ReportAllocs()
 	b.ResetTimer()
+	used := cpuTime()
 	go func() { ended <- router.Run(ctx) }()
 	for range b.N {
 		<-recorded
@@ -376,6 +389,7 @@ func BenchmarkMailer(b *testing.B) {
 	if err := <-ended; err != nil {
 		b.Fatal(err)
 	}
+	b.ReportMetric(float64((cpuTime()-used).Nanoseconds())/float64(b.N), "cpu-ns/op")
 	last, err := store.LastPosition(b.Context())
 	if err != nil {
 		b.Fatal(err)

@@ -3,81 +3,63 @@ package subscribers
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"mime"
-	"mime/multipart"
-	"mime/quotedprintable"
+	"iter"
 	netmail "net/mail"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"roster/domain"
 	"roster/eventstore"
 )
 
-// Mailbox is a Sender that sends nothing: it keeps every message as an .eml
-// file in a folder, where ordinary mail programs open it and the page
-// /dev/mailbox shows it. It is for development, where no mail server is
-// configured. Files are not synced to disk.
+// Mailbox is a Sender that sends nothing: it keeps the messages in a folder,
+// in a file that ordinary mail programs open and the page /dev/mailbox shows.
+// It is for development, where no mail server is configured. The file is not
+// synced to disk.
+//
+// The folder belongs to one process. What somebody does to the file meanwhile,
+// such as to empty it, is noticed.
 //
 // What comes out of it is as hostile as what people put into names. Its HTML
 // belongs into a sandboxed document of its own, never into the markup of a
 // page.
 type Mailbox struct {
-	folder *os.Root
-	from   netmail.Address
-	most   int // files
+	folder    *os.Root
+	from      netmail.Address
+	most      int   // messages in a file
+	mostBytes int64 // in a file
 
-	mu      sync.Mutex
-	names   []string      // without their extension, oldest first
-	arrived chan struct{} // closed and replaced with each message
+	mu       sync.Mutex
+	present  *mbox         // nil when it has to be opened again
+	previous []place       // in the file before it
+	arrived  chan struct{} // closed and replaced with each message
 }
 
+// The present file becomes the previous one when it is full, and the one
+// before that goes.
 const (
-	mailboxExtension = ".eml"
-	mailboxPrefix    = "msg"
+	presentMbox  = "mailbox.mbox"
+	previousMbox = "mailbox.old.mbox"
 
-	// maxMailboxFiles bounds the folder: at about 6 KiB a message, 60 MiB.
-	maxMailboxFiles = 10_000
+	// maxMboxMessages and maxMboxBytes are what a file holds. Of messages up
+	// to 13 KB, which is twice their usual size, the newest 5,000 are always
+	// there, and never more than 128 MiB of any.
+	maxMboxMessages = 5000
+	maxMboxBytes    = 64 << 20
+
+	mailboxPrefix = "msg"
 
 	// MaxMailboxList is how many messages are listed at most.
 	MaxMailboxList = 1000
-
-	maxMailboxFile = 4 * maxBody
 )
 
 // ErrNoMail means that the mailbox has no such message, or no longer.
 var ErrNoMail = errors.New("mailbox: there is no such message")
-
-// MailSummary is a line of the mailbox's list.
-type MailSummary struct {
-	ID      string // "msg_" and 26 characters
-	At      time.Time
-	From    string
-	To      string
-	Subject string
-}
-
-// Mail is one message, taken apart.
-type Mail struct {
-	MailSummary
-	MessageID string
-	Headers   []MailHeader // in the order of the file
-	Text      string
-	HTML      string
-	Source    []byte // the file
-}
-
-// MailHeader is one header field, decoded.
-type MailHeader struct{ Name, Value string }
 
 // OpenMailbox opens the folder, which it makes if it isn't there, for messages
 // from this sender.
@@ -93,60 +75,123 @@ func OpenMailbox(folder, from string) (*Mailbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mailbox: opening the folder for messages: %w", err)
 	}
-	box := &Mailbox{folder: root, from: sender, most: maxMailboxFiles, arrived: make(chan struct{})}
-	entries, err := fs.ReadDir(root.FS(), ".")
-	if err != nil {
+	box := &Mailbox{folder: root, from: sender, most: maxMboxMessages, mostBytes: maxMboxBytes, arrived: make(chan struct{})}
+	if err := box.look(); err != nil {
 		_ = root.Close()
-		return nil, fmt.Errorf("mailbox: listing the folder for messages: %w", err)
-	}
-	for _, entry := range entries {
-		name := entry.Name()
-		id, isMail := strings.CutSuffix(name, mailboxExtension)
-		switch {
-		case isMail && domain.ValidID(mailboxPrefix, id):
-			box.names = append(box.names, id) // sorted by name, which is by time
-		case filepath.Ext(name) == ".part":
-			_ = root.Remove(name) // left by a crash while it was written
-		}
+		return nil, err
 	}
 	return box, nil
 }
 
 // Close ends the use of the folder.
-func (b *Mailbox) Close() error { return b.folder.Close() }
+func (b *Mailbox) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	err := b.folder.Close()
+	if b.present != nil {
+		err = errors.Join(err, b.present.file.Close())
+		b.present = nil
+	}
+	return err
+}
 
 // String names the mailbox, for the log.
 func (b *Mailbox) String() string { return "mailbox in " + b.folder.Name() }
 
-// Send keeps the message. When there are 10,000 the oldest makes room.
+// look makes sure that what is known of the files is true. The caller holds
+// the lock.
+func (b *Mailbox) look() (err error) {
+	if b.present != nil {
+		if b.present.untouched(b.folder, presentMbox) {
+			return nil
+		}
+		_ = b.present.file.Close()
+		b.present = nil
+	}
+	if b.previous, err = b.lookBack(); err != nil {
+		return fmt.Errorf("mailbox: reading the earlier messages: %w", err)
+	}
+	if b.present, err = openMbox(b.folder, presentMbox); err != nil {
+		return fmt.Errorf("mailbox: opening the file of messages: %w", err)
+	}
+	return nil
+}
+
+// lookBack finds the messages of the previous file.
+func (b *Mailbox) lookBack() ([]place, error) {
+	file, err := b.folder.Open(previousMbox)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	messages, _, err := scanMbox(file)
+	return messages, err
+}
+
+// letterBuffers are what a message is put together in.
+type letterBuffers struct {
+	source bytes.Buffer
+	record []byte
+}
+
+var letterBufferPool = sync.Pool{New: func() any { return new(letterBuffers) }}
+
+// Send keeps the message.
 func (b *Mailbox) Send(ctx context.Context, message Message) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	composed, err := compose(message, b.from, time.Now())
+	now := time.Now()
+	composed, err := compose(message, b.from, now)
 	if err != nil {
 		return err
 	}
-	var source bytes.Buffer
-	if _, err := composed.WriteTo(&source); err != nil {
+	buffers := letterBufferPool.Get().(*letterBuffers)
+	defer letterBufferPool.Put(buffers)
+	buffers.source.Reset()
+	if _, err := composed.WriteTo(&buffers.source); err != nil {
 		return &DeliveryError{Permanent: true, Detail: "The message can't be written.", Cause: err}
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	id := eventstore.NewID(mailboxPrefix)
-	if err := b.write(id, source.Bytes()); err != nil {
+	buffers.record = appendRecord(buffers.record[:0], id, now, buffers.source.Bytes())
+	if err := b.keep(id, buffers.record); err != nil {
 		return &DeliveryError{Detail: "The mailbox folder can't be written to.", Cause: err}
 	}
-	b.names = append(b.names, id)
+	return nil
+}
+
+func (b *Mailbox) keep(id string, record []byte) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.look(); err != nil {
+		return err
+	}
+	if len(b.present.messages) >= b.most || b.present.size > 0 && b.present.size+int64(len(record)) > b.mostBytes {
+		if err := b.turn(); err != nil {
+			return err
+		}
+	}
+	if err := b.present.append(id, record); err != nil {
+		return err
+	}
 	close(b.arrived)
 	b.arrived = make(chan struct{})
-	for len(b.names) > b.most {
-		if err := b.folder.Remove(b.names[0] + mailboxExtension); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return &DeliveryError{Detail: "The mailbox folder can't be tidied.", Cause: err}
-		}
-		b.names = slices.Delete(b.names, 0, 1)
-	}
 	return nil
+}
+
+// turn makes the present file the previous one and begins another.
+func (b *Mailbox) turn() error {
+	if err := b.folder.Rename(presentMbox, previousMbox); err != nil {
+		return err
+	}
+	b.previous = b.present.messages
+	_ = b.present.file.Close()
+	var err error
+	b.present, err = openMbox(b.folder, presentMbox)
+	return err
 }
 
 // Arrived is closed when the next message has arrived. Whoever waits for one
@@ -157,162 +202,100 @@ func (b *Mailbox) Arrived() <-chan struct{} {
 	return b.arrived
 }
 
-// write makes the file whole or not at all.
-func (b *Mailbox) write(id string, source []byte) error {
-	if err := b.folder.WriteFile(id+".part", source, 0o600); err != nil {
-		return err
+// view is the mailbox at one moment. It is read without the lock, so that
+// nobody who reads holds up the mail.
+type view struct {
+	places [2][]place  // in the present and in the previous file
+	files  [2]*os.File // nil for one that isn't there
+}
+
+func (b *Mailbox) view() (*view, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.look(); err != nil {
+		return nil, err
 	}
-	return b.folder.Rename(id+".part", id+mailboxExtension)
+	v := &view{places: [2][]place{b.present.messages, b.previous}}
+	for i, name := range []string{presentMbox, previousMbox} {
+		file, err := b.folder.Open(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			v.close()
+			return nil, fmt.Errorf("mailbox: opening the files of messages: %w", err)
+		}
+		v.files[i] = file
+	}
+	return v, nil
+}
+
+func (v *view) close() {
+	for _, file := range v.files {
+		if file != nil {
+			_ = file.Close()
+		}
+	}
+}
+
+// newest goes through the messages, the newest first.
+func (v *view) newest() iter.Seq2[place, io.ReaderAt] {
+	return func(yield func(place, io.ReaderAt) bool) {
+		for i, file := range v.files {
+			if file == nil {
+				continue
+			}
+			for _, message := range slices.Backward(v.places[i]) {
+				if !yield(message, file) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // List gives the newest messages, the newest first, at most MaxMailboxList.
 func (b *Mailbox) List(limit int) ([]MailSummary, error) {
 	limit = min(max(limit, 0), MaxMailboxList)
-	b.mu.Lock()
-	names := slices.Clone(b.names[max(0, len(b.names)-limit):])
-	b.mu.Unlock()
-	list := make([]MailSummary, 0, len(names))
-	for _, id := range slices.Backward(names) {
-		summary, err := b.summary(id)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // deleted by hand, or to make room
+	v, err := b.view()
+	if err != nil {
+		return nil, err
+	}
+	defer v.close()
+	list := make([]MailSummary, 0, limit)
+	for message, file := range v.newest() {
+		if len(list) == limit {
+			break
+		}
+		content, err := message.content(file)
+		if errors.Is(err, ErrNoMail) {
+			continue // taken out by hand
 		}
 		if err != nil {
-			return nil, fmt.Errorf("mailbox: reading %s: %w", id, err)
+			return nil, fmt.Errorf("mailbox: reading %s: %w", message.id, err)
 		}
-		list = append(list, summary)
+		list = append(list, summaryOf(message.id, content))
 	}
 	return list, nil
 }
 
-func (b *Mailbox) summary(id string) (MailSummary, error) {
-	file, err := b.folder.Open(id + mailboxExtension)
-	if err != nil {
-		return MailSummary{}, err
-	}
-	defer file.Close()
-	parsed, err := netmail.ReadMessage(io.LimitReader(file, maxMailboxFile))
-	if err != nil {
-		return MailSummary{ID: id, Subject: "(not a message)"}, nil // edited by hand
-	}
-	return summarise(id, parsed.Header), nil
-}
-
-func summarise(id string, header netmail.Header) MailSummary {
-	at, _ := header.Date() // zero when it was edited by hand
-	return MailSummary{
-		ID: id, At: at.UTC(),
-		From: decodeHeader(header.Get("From")), To: decodeHeader(header.Get("To")), Subject: decodeHeader(header.Get("Subject")),
-	}
-}
-
 // Get gives one message.
 func (b *Mailbox) Get(id string) (Mail, error) {
-	if !domain.ValidID(mailboxPrefix, id) {
-		return Mail{}, ErrNoMail
-	}
-	file, err := b.folder.Open(id + mailboxExtension)
-	if errors.Is(err, fs.ErrNotExist) {
-		return Mail{}, ErrNoMail
-	}
+	v, err := b.view()
 	if err != nil {
-		return Mail{}, fmt.Errorf("mailbox: opening %s: %w", id, err)
+		return Mail{}, err
 	}
-	defer file.Close()
-	source, err := io.ReadAll(io.LimitReader(file, maxMailboxFile))
-	if err != nil {
-		return Mail{}, fmt.Errorf("mailbox: reading %s: %w", id, err)
-	}
-	return parseMail(id, source)
-}
-
-func parseMail(id string, source []byte) (Mail, error) {
-	parsed, err := netmail.ReadMessage(bytes.NewReader(source))
-	if err != nil {
-		return Mail{}, fmt.Errorf("mailbox: %s is not a message: %w", id, err)
-	}
-	message := Mail{
-		MailSummary: summarise(id, parsed.Header),
-		MessageID:   strings.Trim(parsed.Header.Get("Message-ID"), "<> "),
-		Headers:     listHeaders(source),
-		Source:      source,
-	}
-	err = message.take(parsed.Header.Get("Content-Type"), parsed.Header.Get("Content-Transfer-Encoding"), parsed.Body, 0)
-	if err != nil {
-		return Mail{}, fmt.Errorf("mailbox: %s can't be taken apart: %w", id, err)
-	}
-	return message, nil
-}
-
-// take reads one part of the body, or the parts that it consists of. Depth
-// bounds what somebody may have put into the folder.
-func (m *Mail) take(contentType, encoding string, body io.Reader, depth int) error {
-	kind, parameters, err := mime.ParseMediaType(contentType)
-	if err != nil {
-		kind = "text/plain"
-	}
-	if strings.HasPrefix(kind, "multipart/") && depth < 4 {
-		parts := multipart.NewReader(body, parameters["boundary"])
-		for {
-			part, err := parts.NextRawPart()
-			if err == io.EOF {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			if err := m.take(part.Header.Get("Content-Type"), part.Header.Get("Content-Transfer-Encoding"), part, depth+1); err != nil {
-				return err
-			}
+	defer v.close()
+	for message, file := range v.newest() {
+		if message.id != id {
+			continue
 		}
-	}
-	switch strings.ToLower(encoding) {
-	case "quoted-printable":
-		body = quotedprintable.NewReader(body)
-	case "base64":
-		body = base64.NewDecoder(base64.StdEncoding, body)
-	}
-	content, err := io.ReadAll(body)
-	if err != nil {
-		return err
-	}
-	text := strings.ReplaceAll(strings.ToValidUTF8(string(content), "\uFFFD"), "\r\n", "\n")
-	switch kind {
-	case "text/plain":
-		m.Text += text
-	case "text/html":
-		m.HTML += text
-	}
-	return nil
-}
-
-// listHeaders gives the header fields in the order of the file, unfolded and
-// decoded.
-func listHeaders(source []byte) (headers []MailHeader) {
-	defer func() {
-		for i := range headers {
-			headers[i].Value = decodeHeader(headers[i].Value)
+		content, err := message.content(file)
+		if errors.Is(err, ErrNoMail) {
+			break
 		}
-	}()
-	for line := range strings.SplitSeq(string(source), "\n") {
-		line = strings.TrimSuffix(line, "\r")
-		name, value, ok := strings.Cut(line, ":")
-		switch {
-		case line == "":
-			return headers
-		case (line[0] == ' ' || line[0] == '\t') && len(headers) > 0:
-			headers[len(headers)-1].Value += " " + strings.TrimSpace(line)
-		case ok:
-			headers = append(headers, MailHeader{Name: name, Value: strings.TrimSpace(value)})
+		if err != nil {
+			return Mail{}, fmt.Errorf("mailbox: reading %s: %w", id, err)
 		}
+		mail, _ := parseMail(id, unquoted(content)) // as much as can be made out of it
+		return mail, nil
 	}
-	return headers
-}
-
-func decodeHeader(value string) string {
-	decoded, err := new(mime.WordDecoder).DecodeHeader(value)
-	if err != nil {
-		decoded = value
-	}
-	return strings.ToValidUTF8(decoded, "\uFFFD")
+	return Mail{}, ErrNoMail
 }
