@@ -127,31 +127,23 @@ const maxSitesShown = 20
 
 var invitationTemplate = newLetterTemplate("invitation")
 
-type invitationView struct {
-	letterView
-	TeamLabel, SitesLabel        string
-	Inviter, Invitee, Team, Role string
-	Sites                        []SiteRole
-	MoreSites                    int
-}
-
 // Message writes the letter; now is the moment from which the days until it
 // expires are counted.
 func (l *InvitationLetter) Message(to string, now time.Time) (Message, error) {
-	view := invitationView{
-		letterView: letterView{
-			Product: nameInText(l.Labels.Product), Subject: l.subject(), To: to, Link: l.Link, Action: "Accept the invitation",
-		},
-		TeamLabel: nameInText(l.Labels.Team), SitesLabel: nameInText(l.Labels.Sites),
-		Inviter: nameInText(l.Inviter), Invitee: nameInText(l.Invitee), Team: nameInText(l.Team), Role: nameInText(l.Role),
-	}
-	view.expires(l.ExpiresAt, now)
+	return invitationTemplate.write(l.view(to, now))
+}
+
+func (l *InvitationLetter) view(to string, now time.Time) *letterView {
+	view := newLetterView(l.Labels.Product, l.subject(), to, l.Link, "Accept the invitation", l.ExpiresAt, now)
+	view.add("TeamLabel", nameInText(l.Labels.Team))
+	view.add("SitesLabel", nameInText(l.Labels.Sites))
+	view.add("Inviter", nameInText(l.Inviter))
+	view.add("Invitee", nameInText(l.Invitee))
+	view.add("Team", nameInText(l.Team))
+	view.add("Role", nameInText(l.Role))
 	shown := l.Sites[:min(len(l.Sites), maxSitesShown)]
-	view.MoreSites = len(l.Sites) - len(shown)
-	for _, site := range shown {
-		view.Sites = append(view.Sites, SiteRole{Site: nameInText(site.Site), Role: nameInText(site.Role)})
-	}
-	return invitationTemplate.write(view.Subject, to, view)
+	view.addSites(shown, len(l.Sites)-len(shown))
+	return view
 }
 
 func (l *InvitationLetter) subject() string {

@@ -57,21 +57,15 @@ type ResetLetter struct {
 
 var resetTemplate = newLetterTemplate("reset")
 
-type resetView struct {
-	letterView
-	Name string
-}
-
 // Message writes the letter; now is the moment from which the minutes until it
 // expires are counted.
 func (l *ResetLetter) Message(to string, now time.Time) (Message, error) {
-	view := resetView{
-		letterView: letterView{
-			Product: nameInText(l.Labels.Product), Subject: "Reset your password on " + nameInSubject(l.Labels.Product),
-			To: to, Link: l.Link, Action: "Choose a new password",
-		},
-		Name: nameInText(l.Name),
-	}
-	view.expires(l.ExpiresAt, now)
-	return resetTemplate.write(view.Subject, to, view)
+	return resetTemplate.write(l.view(to, now))
+}
+
+func (l *ResetLetter) view(to string, now time.Time) *letterView {
+	subject := "Reset your password on " + nameInSubject(l.Labels.Product)
+	view := newLetterView(l.Labels.Product, subject, to, l.Link, "Choose a new password", l.ExpiresAt, now)
+	view.add("Name", nameInText(l.Name))
+	return view
 }

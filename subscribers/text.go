@@ -11,6 +11,9 @@ import (
 // characters that reorder the text around them (a name could otherwise make
 // "admin@example.com" read backwards), no runs of white space.
 func oneLine(text string) string {
+	if isPlain(text) {
+		return text
+	}
 	var out strings.Builder
 	space := false
 	for _, r := range strings.ToValidUTF8(text, "\uFFFD") {
@@ -30,10 +33,24 @@ func oneLine(text string) string {
 	return out.String()
 }
 
+// isPlain tells whether text is ASCII that oneLine would leave as it is, which
+// most names are.
+func isPlain(text string) bool {
+	space := true // at the beginning there is none either
+	for i := range len(text) {
+		b := text[i]
+		if b < ' ' || b > '~' || b == ' ' && space {
+			return false
+		}
+		space = b == ' '
+	}
+	return !space || text == ""
+}
+
 // clip shortens text to at most limit characters, the last an ellipsis, and
 // does not leave half a character behind: marks and joiners at the cut go too.
 func clip(text string, limit int) string {
-	if utf8.RuneCountInString(text) <= limit {
+	if len(text) <= limit || utf8.RuneCountInString(text) <= limit {
 		return text
 	}
 	runes := []rune(text)
@@ -55,11 +72,14 @@ func isJoined(r rune) bool {
 		'\U0001F3FB' <= r && r <= '\U0001F3FF' // skin tones
 }
 
+// firstRightToLeft is where the blocks of such scripts begin.
+const firstRightToLeft = '\u0590'
+
 // isolate wraps a name that is written from right to left, so that it doesn't
 // turn around the plain text on either side.
 func isolate(name string) string {
 	for _, r := range name {
-		if unicode.In(r, unicode.Hebrew, unicode.Arabic, unicode.Syriac, unicode.Thaana, unicode.Nko, unicode.Adlam) {
+		if r >= firstRightToLeft && unicode.In(r, unicode.Hebrew, unicode.Arabic, unicode.Syriac, unicode.Thaana, unicode.Nko, unicode.Adlam) {
 			return "\u2068" + name + "\u2069"
 		}
 	}

@@ -69,25 +69,21 @@ type TransferLetter struct {
 
 var transferTemplate = newLetterTemplate("transfer")
 
-type transferView struct {
-	letterView
-	TeamLabel                              string
-	Name, Owner, Team, OwnerRole, NextRole string
-}
-
 // Message writes the letter; now is the moment from which the days until it
 // expires are counted.
 func (l *TransferLetter) Message(to string, now time.Time) (Message, error) {
-	view := transferView{
-		letterView: letterView{
-			Product: nameInText(l.Labels.Product), Subject: l.subject(), To: to, Link: l.Link, Action: "Look at the transfer",
-		},
-		TeamLabel: nameInText(l.Labels.Team),
-		Name:      nameInText(l.Name), Owner: nameInText(l.Owner), Team: nameInText(l.Team),
-		OwnerRole: nameInText(l.OwnerRole), NextRole: nameInText(l.NextRole),
-	}
-	view.expires(l.ExpiresAt, now)
-	return transferTemplate.write(view.Subject, to, view)
+	return transferTemplate.write(l.view(to, now))
+}
+
+func (l *TransferLetter) view(to string, now time.Time) *letterView {
+	view := newLetterView(l.Labels.Product, l.subject(), to, l.Link, "Look at the transfer", l.ExpiresAt, now)
+	view.add("TeamLabel", nameInText(l.Labels.Team))
+	view.add("Name", nameInText(l.Name))
+	view.add("Owner", nameInText(l.Owner))
+	view.add("Team", nameInText(l.Team))
+	view.add("OwnerRole", nameInText(l.OwnerRole))
+	view.add("NextRole", nameInText(l.NextRole))
+	return view
 }
 
 func (l *TransferLetter) subject() string {
