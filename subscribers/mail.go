@@ -25,10 +25,15 @@ type Message struct {
 	HTML    string
 }
 
-// Sender delivers messages. A message that could not be handed over comes back
-// as a [*DeliveryError]; any other error means that ctx ended.
+// Sender delivers messages.
 type Sender interface {
+	// Send hands over a message. One that could not be handed over comes back
+	// as a [*DeliveryError]; any other error means that ctx ended.
 	Send(ctx context.Context, message Message) error
+
+	// AtOnce is how many messages it sends at once, of invitations and of all
+	// others each.
+	AtOnce() int
 }
 
 // DeliveryError says why a message was not delivered.

@@ -204,7 +204,7 @@ func TestMailGoesOnAfterARestart(t *testing.T) {
 		f.invite(t, fmt.Sprintf("p%d@example.com", n))
 	}
 	_, stop := run(t, store, Config{ackWait: time.Second}, f.mailer.Subscription())
-	for range mailConcurrency {
+	for range smtpAtOnce {
 		receive(t, inside, "messages on their way")
 	}
 	// Told to stop with four on their way and two waiting: the four arrive
@@ -213,9 +213,9 @@ func TestMailGoesOnAfterARestart(t *testing.T) {
 	go func() { defer close(stopped); stop() }()
 	close(release)
 	receive(t, stopped, "the router to stop")
-	f.outcomes(t, mailConcurrency)
+	f.outcomes(t, smtpAtOnce)
 	before := len(server.messages())
-	if before != mailConcurrency {
+	if before != smtpAtOnce {
 		t.Errorf("%d messages before the restart", before)
 	}
 	f.recorder.Close()

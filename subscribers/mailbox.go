@@ -131,6 +131,10 @@ func (b *Mailbox) lookBack() ([]place, error) {
 	return messages, err
 }
 
+// AtOnce is one: there is nobody to wait for, and what is left of the processors
+// is for commands.
+func (b *Mailbox) AtOnce() int { return 1 }
+
 // letterBuffers are what a message is put together in.
 type letterBuffers struct {
 	source bytes.Buffer

@@ -100,11 +100,6 @@ type Mailer struct {
 type turns chan struct{}
 
 const (
-	// mailConcurrency is how many messages of each of the two sorts are on
-	// their way at once. Mail servers begin to refuse above about ten
-	// connections from one sender.
-	mailConcurrency = 4
-
 	// sendGrace is how long a message on its way may take to arrive when the
 	// process is told to stop.
 	sendGrace = 5 * time.Second
@@ -131,9 +126,10 @@ func NewMailer(config MailerConfig) (*Mailer, error) {
 		config.Logger = slog.Default()
 	}
 	_, mailID, _ := strings.Cut(DefaultFrom(config.BaseURL), "@")
+	atOnce := config.Sender.AtOnce()
 	return &Mailer{
 		config: config, mailID: mailID,
-		invitationTurns: make(turns, mailConcurrency), otherTurns: make(turns, mailConcurrency),
+		invitationTurns: make(turns, atOnce), otherTurns: make(turns, atOnce),
 	}, nil
 }
 
@@ -186,26 +182,34 @@ func (m *Mailer) errand(commit *eventstore.Commit, i int) (e errand, wanted bool
 // handle sends the messages of one commit: one, or many after a bulk
 // invitation.
 func (m *Mailer) handle(ctx context.Context, commit eventstore.Commit) error {
-	var group errgroup.Group
+	var errands []errand
 	for i := range commit.Events {
-		e, wanted := m.errand(&commit, i)
-		if !wanted {
-			continue
+		if e, wanted := m.errand(&commit, i); wanted {
+			errands = append(errands, e)
 		}
-		group.Go(func() (err error) {
-			// The router's own guard sees only its own goroutine.
-			defer func() {
-				if panicked := recover(); panicked != nil {
-					err = fmt.Errorf("mailer: %s %s: panic: %v\n%s", e.kind, e.id, panicked, debug.Stack())
-				}
-			}()
-			if err := m.run(ctx, e); err != nil {
-				return fmt.Errorf("mailer: %s %s: %w", e.kind, e.id, err)
-			}
-			return nil
-		})
+	}
+	if len(errands) == 1 {
+		return m.do(ctx, errands[0])
+	}
+	var group errgroup.Group
+	for _, e := range errands {
+		group.Go(func() error { return m.do(ctx, e) })
 	}
 	return group.Wait()
+}
+
+// do runs one errand. The router's own guard against panics sees only its own
+// goroutine.
+func (m *Mailer) do(ctx context.Context, e errand) (err error) {
+	defer func() {
+		if panicked := recover(); panicked != nil {
+			err = fmt.Errorf("mailer: %s %s: panic: %v\n%s", e.kind, e.id, panicked, debug.Stack())
+		}
+	}()
+	if err := m.run(ctx, e); err != nil {
+		return fmt.Errorf("mailer: %s %s: %w", e.kind, e.id, err)
+	}
+	return nil
 }
 
 // run sends one message and finishes with the outcome. Every attempt looks

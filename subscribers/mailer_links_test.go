@@ -203,8 +203,8 @@ func TestResetIsNotHeldUpByInvitations(t *testing.T) {
 	m := newMailerTest(t, "smtp://"+server.address, plainVault{})
 	m.directory.reset = someReset
 	bulk := make(chan error, 1)
-	go func() { bulk <- m.mailer.handle(t.Context(), invited(3*mailConcurrency)) }()
-	for range mailConcurrency {
+	go func() { bulk <- m.mailer.handle(t.Context(), invited(3*smtpAtOnce)) }()
+	for range smtpAtOnce {
 		receive(t, inside, "invitations on their way")
 	}
 	invitations.Store(false) // as many as may be are on their way, and stay

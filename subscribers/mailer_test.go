@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -404,7 +405,7 @@ func TestMailerSendsABulkFourAtATime(t *testing.T) {
 		now++
 		if now > most {
 			most = now
-			if most == mailConcurrency {
+			if most == smtpAtOnce {
 				close(full)
 			}
 		}
@@ -422,8 +423,38 @@ func TestMailerSendsABulkFourAtATime(t *testing.T) {
 	for _, message := range server.messages() {
 		ids[message.parse(t).MessageID] = true
 	}
-	if len(ids) != bulk || len(m.outcomes) != bulk || most != mailConcurrency {
+	if len(ids) != bulk || len(m.outcomes) != bulk || most != smtpAtOnce {
 		t.Errorf("%d messages, %d outcomes, %d at once", len(ids), len(m.outcomes), most)
+	}
+}
+
+// busyMailbox notes how many messages are sent to it at once.
+type busyMailbox struct {
+	*Mailbox
+	now, most atomic.Int32
+}
+
+func (b *busyMailbox) Send(ctx context.Context, message Message) error {
+	b.most.Store(max(b.most.Load(), b.now.Add(1)))
+	defer b.now.Add(-1)
+	return b.Mailbox.Send(ctx, message)
+}
+
+func TestMailerSendsToTheMailboxOneByOne(t *testing.T) {
+	const bulk = 100
+	m := newMailerTest(t, "smtp://mail.test", plainVault{})
+	box := &busyMailbox{Mailbox: openMailbox(t, t.TempDir())}
+	config := m.mailer.config
+	config.Sender = box
+	mailer, err := NewMailer(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := mailer.handle(t.Context(), invited(bulk)); err != nil {
+		t.Fatal(err)
+	}
+	if sent := len(subjects(t, box.Mailbox)); sent != bulk || len(m.outcomes) != bulk || box.most.Load() != 1 {
+		t.Errorf("%d messages, %d outcomes, %d at once", sent, len(m.outcomes), box.most.Load())
 	}
 }
 
@@ -448,7 +479,7 @@ func TestMailerReportsWhatIsWrongWithItself(t *testing.T) {
 	server := startMailServer(t, &mailServer{}, nil, false)
 	m := newMailerTest(t, "smtp://"+server.address, plainVault{})
 	failure := errors.New("the team can't be read")
-	for range 2 * mailConcurrency { // a failure gives its turn back
+	for range 2 * smtpAtOnce { // a failure gives its turn back
 		m.directory.facts = func(int, InvitationLink) (InvitationFacts, error) { return InvitationFacts{}, failure }
 		if err := m.mailer.handle(t.Context(), invited(1)); !errors.Is(err, failure) {
 			t.Fatalf("got %v", err)

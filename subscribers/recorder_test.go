@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 	"testing"
+	"time"
 
 	"roster/domain"
 	"roster/eventstore"
@@ -92,6 +93,43 @@ func TestRecorderCommitsTogetherWhatComesTogether(t *testing.T) {
 	if len(store.commits) != 3 || len(seen) != more+1 {
 		t.Errorf("%d commits with %d outcomes", len(store.commits), len(seen))
 	}
+}
+
+func TestRecorderPausesAfterEveryCommit(t *testing.T) {
+	store := &appends{}
+	waits, pause := make(chan time.Duration, 10), make(chan time.Time)
+	clock := Clock{After: func(wait time.Duration) <-chan time.Time {
+		waits <- wait
+		return pause
+	}}
+	recorder := newRecorder(store.Append, clock, quiet)
+	if err := recorder.Record(t.Context(), outcome(0)); err != nil { // which waits for nothing
+		t.Fatal(err)
+	}
+	if wait := receive(t, waits, "the pause"); wait != recordPause {
+		t.Errorf("it lasts %s", wait)
+	}
+	const more = 3
+	var callers sync.WaitGroup
+	for n := range more {
+		callers.Go(func() {
+			if err := recorder.Record(t.Context(), outcome(n+1)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for queued := 0; queued < more; { // and none of them is appended
+		recorder.mu.Lock()
+		queued = len(recorder.queue)
+		recorder.mu.Unlock()
+	}
+	pause <- time.Time{}
+	callers.Wait()
+	if len(store.commits) != 2 || len(store.commits[1].Events) != more {
+		t.Errorf("got %+v", store.commits)
+	}
+	receive(t, waits, "the second pause")
+	recorder.Close() // does not wait for its end
 }
 
 func TestRecorderTriesTheSameCommitAgain(t *testing.T) {

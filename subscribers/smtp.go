@@ -40,6 +40,10 @@ const (
 	longestSMTPTimeout = 5 * time.Minute
 )
 
+// smtpAtOnce makes eight connections at most. Mail servers begin to refuse above
+// about ten from one sender.
+const smtpAtOnce = 4
+
 const smtpForm = "smtp://user:password@mail.example.com:587 or smtps://user:password@mail.example.com:465"
 
 // NewSMTP reads the URL of a mail server. The form is
@@ -153,6 +157,9 @@ func (s *SMTP) parameters(query, from string) error {
 func (s *SMTP) String() string {
 	return "mail server " + net.JoinHostPort(s.host, strconv.Itoa(s.port))
 }
+
+// AtOnce is four.
+func (s *SMTP) AtOnce() int { return smtpAtOnce }
 
 // Send hands the message to the mail server.
 func (s *SMTP) Send(ctx context.Context, message Message) error {
