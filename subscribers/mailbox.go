@@ -263,7 +263,7 @@ func (b *Mailbox) List(limit int) ([]MailSummary, error) {
 		return nil, err
 	}
 	defer v.close()
-	list := make([]MailSummary, 0, limit)
+	list := []MailSummary{}
 	for message, file := range v.newest() {
 		if len(list) == limit {
 			break

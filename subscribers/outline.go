@@ -9,8 +9,8 @@ import (
 
 // outline is one form, plain text or HTML, of the messages of one shape: what
 // stands in all of them, and the places of their values in between. Writing a
-// message along an outline takes a tenth of executing its template, and is all
-// the same, as checked when the outline is made.
+// message along an outline takes a tenth of executing its template, and gives
+// the same.
 type outline struct {
 	pieces []piece
 	end    string

@@ -64,7 +64,7 @@ func TestLettersAreWhatTheirTemplatesMake(t *testing.T) {
 // enough, or not of the right kind.
 func TestTemplateWithAValueInADangerousPlace(t *testing.T) {
 	for _, html := range []string{
-		"<a title={{.Team}}>", `<a href="{{.Team}}">`, "<script>x = {{.Team}}</script>", `<p style="color: {{.Team}}">`, `<p onclick="{{.Team}}">`,
+		"<a title={{.Team}}>", `<a href="{{.Team}}">`, "<script>x = {{.Team}}</script>", `<p style="width: {{.Team}}">`, `<p onclick="{{.Team}}">`,
 	} {
 		of := &letterTemplate{
 			kind: "test", text: texttemplate.Must(texttemplate.New("test").Parse("")),
