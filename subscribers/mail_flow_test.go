@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -314,6 +315,36 @@ func TestSlowMailServerDelaysNobodyElse(t *testing.T) {
 		t.Errorf("%d outcomes", len(got))
 	}
 	settled(t, store, MailerName, last.Position)
+}
+
+// busyMailbox notes how many messages are sent to it at once.
+type busyMailbox struct {
+	*Mailbox
+	now, most atomic.Int32
+}
+
+func (b *busyMailbox) Send(ctx context.Context, message Message) error {
+	b.most.Store(max(b.most.Load(), b.now.Add(1)))
+	defer b.now.Add(-1)
+	return b.Mailbox.Send(ctx, message)
+}
+
+func TestMailerSendsToTheMailboxOneByOne(t *testing.T) {
+	const bulk = 100
+	m := newMailerTest(t, "smtp://mail.test", plainVault{})
+	box := &busyMailbox{Mailbox: openMailbox(t, t.TempDir())}
+	config := m.mailer.config
+	config.Sender = box
+	mailer, err := NewMailer(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := mailer.handle(t.Context(), invited(bulk)); err != nil {
+		t.Fatal(err)
+	}
+	if sent := len(subjects(t, box.Mailbox)); sent != bulk || len(m.outcomes) != bulk || box.most.Load() != 1 {
+		t.Errorf("%d messages, %d outcomes, %d at once", sent, len(m.outcomes), box.most.Load())
+	}
 }
 
 // cpuTime is what this process has used of the processors, the embedded event
