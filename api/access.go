@@ -53,7 +53,7 @@ type verdict struct {
 
 // verdictContext says why.
 type verdictContext struct {
-	Reason   domain.Reason  `json:"reason" doc:"Such as role, site_grant, override_granted, override_revoked, not_in_role, not_a_member."`
+	Reason   domain.Reason  `json:"reason" doc:"Such as role, site_grant, override_granted, override_revoked, not_in_role, not_a_member, two_factor_required."`
 	Role     domain.RoleKey `json:"role,omitempty" doc:"The role that was decisive."`
 	Site     domain.SiteID  `json:"site,omitempty"`
 	Event    domain.EventID `json:"event,omitempty" doc:"The event that gave it."`
@@ -135,14 +135,17 @@ func (s *Server) decide(x *exchange, r *http.Request) (verdict, error) {
 	subject := domain.Actor{Type: question.Subject.Type, ID: question.Subject.ID}
 	permission := domain.Permission(question.Resource.Type + ":" + question.Action.Name)
 	decision := domain.Decision{Reason: domain.ReasonNotMember}
-	_, err = s.commands.ViewTeam(ctx, caller, question.Resource.Properties.Team, func(t *domain.Team, at time.Time) error {
+	_, err = s.commands.ViewOwnTeam(ctx, caller, question.Resource.Properties.Team, func(t *domain.Team, at time.Time) (err error) {
 		if subject != caller.Actor {
+			if err := s.commands.Admit(ctx, caller, t, at); err != nil {
+				return err
+			}
 			if err := may(t, caller, domain.ActionViewMembers, at); err != nil {
 				return err
 			}
 		}
-		decision = t.Can(subject, permission, question.Resource.Properties.Site, at)
-		return nil
+		decision, err = s.commands.Can(ctx, t, subject, permission, question.Resource.Properties.Site, at)
+		return err
 	})
 	if err != nil && asProblem(err).Status != http.StatusNotFound {
 		return verdict{}, err

@@ -13,11 +13,20 @@ import (
 // membershipView is one of the teams that a user is in.
 type membershipView struct {
 	TeamRoleView
-	JoinedAt time.Time `json:"joined_at"`
+	JoinedAt  time.Time `json:"joined_at"`
+	TwoFactor dutyView  `json:"two_factor"`
+}
+
+// dutyView is what a team asks of a member's sign-in.
+type dutyView struct {
+	Required bool       `json:"required" doc:"The team requires a second factor of this member."`
+	Deadline *time.Time `json:"deadline" doc:"From then on, without one they can do nothing in the team but leave. Null where none is required."`
+	Met      bool       `json:"met" doc:"Nothing is required, or the account has a second factor."`
 }
 
 type meView struct {
 	User         userView         `json:"user"`
+	TwoFactor    twoFactorView    `json:"two_factor"`
 	Teams        []membershipView `json:"teams" doc:"In the order of joining; at most 1,000."`
 	ActiveTeamID domain.TeamID    `json:"active_team_id" doc:"Empty for a user without teams."`
 }
@@ -78,11 +87,13 @@ func (s *Server) teamsOf(ctx context.Context, user domain.UserID, chosen domain.
 	var active domain.TeamID
 	for _, membership := range memberships {
 		view := membershipView{JoinedAt: membership.JoinedAt}
-		_, err := s.commands.ViewTeam(ctx, self, membership.Team, func(t *domain.Team, _ time.Time) error {
+		_, err := s.commands.ViewOwnTeam(ctx, self, membership.Team, func(t *domain.Team, _ time.Time) error {
 			view.TeamRoleView = TeamRoleView{ID: t.ID(), Name: t.Name(), Catalog: t.Catalog().Name, Plan: t.PlanKey()}
 			if member, ok := t.Member(user); ok {
 				view.Role = member.Role
 			}
+			deadline, required := t.TwoFactorDeadline(user)
+			view.TwoFactor = dutyView{Required: required, Deadline: optional(deadline), Met: !required}
 			return nil
 		})
 		switch {
@@ -108,7 +119,10 @@ func (s *Server) me(ctx context.Context, x *exchange) (meView, error) {
 	if err != nil {
 		return meView{}, err
 	}
-	return meView{User: viewUser(me.User), Teams: teams, ActiveTeamID: active}, nil
+	for i := range teams {
+		teams[i].TwoFactor.Met = teams[i].TwoFactor.Met || me.TwoFactor.On
+	}
+	return meView{User: viewUser(me.User), TwoFactor: viewTwoFactor(me.TwoFactor), Teams: teams, ActiveTeamID: active}, nil
 }
 
 func (s *Server) getMe(ctx context.Context, x *exchange, _ *struct{}) (meView, error) {

@@ -115,7 +115,7 @@ func (s *Server) memberOperations() {
 	}, s.removeMember)
 	acts(s, operation{
 		id: "leave-team", method: http.MethodPost, path: "/v1/teams/{team}/leave", tag: tagMembers,
-		summary: "Leave a team", about: "Where the team's role catalog allows it.", access: signedIn,
+		summary: "Leave a team", about: "Where the team's role catalog allows it.", access: signedIn, oneFactor: true,
 	}, s.leave)
 }
 

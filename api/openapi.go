@@ -14,6 +14,7 @@ import (
 const (
 	tagAccounts    = "Accounts"
 	tagSessions    = "Sessions"
+	tagTwoFactor   = "Two-factor sign-in"
 	tagTeams       = "Teams"
 	tagMembers     = "Members"
 	tagRoles       = "Roles"
@@ -53,6 +54,7 @@ func newAPI(s *Server) huma.API {
 	config.Tags = []*huma.Tag{
 		{Name: tagAccounts, Description: "Sign up, and one's own account."},
 		{Name: tagSessions, Description: "Sign in and out."},
+		{Name: tagTwoFactor, Description: "A second factor for one's own account, and who in a team must have one."},
 		{Name: tagTeams, Description: "The tenant: everything else belongs to one."},
 		{Name: tagMembers, Description: "Who is in a team, and as what."},
 		{Name: tagRoles, Description: "What members may do: the roles of the role catalog, and a team's own."},

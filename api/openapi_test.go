@@ -155,7 +155,7 @@ func TestTheDescriptionIsComplete(t *testing.T) {
 				t.Errorf("%s: %s is no problem", name, status)
 			}
 		}
-		if good != 1 || len(o.Responses["422"].Content) == 0 {
+		if good != 1 && (o.OperationID != "sign-in" || good != 2) || len(o.Responses["422"].Content) == 0 {
 			t.Errorf("%s: answers %d good statuses", name, good)
 		}
 		if body := d.body(t, o); body != nil {

@@ -1,9 +1,11 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,11 +38,13 @@ type operation struct {
 	summary string
 	about   string // more than the summary says; may be empty
 
-	status    int // of success; 0 for 200, or 204 without a body
+	status    int         // of success; 0 for 200, or 204 without a body
+	also      map[int]any // where there are several statuses of success: the body of each
 	access    access
 	reads     freshness
 	errors    []int // statuses that follow from the operation alone; gate's own are added
 	unbounded bool  // takes as long as it takes: an export
+	oneFactor bool  // also for a member who lacks the second factor that the team requires
 
 	// content are the media types of an answer that isn't JSON.
 	content []string
@@ -111,7 +115,18 @@ func (p parameter) wellFormed(value string) bool {
 func (o *operation) write() bool { return o.method != http.MethodGet && o.reads == readsNothing }
 
 // answer is what an operation with a body answers with.
-type answer[T any] struct{ Body T }
+type answer[T any] struct {
+	Status int
+	Body   T
+}
+
+// statusOf is the status of an answer, which may say it itself.
+func (o *operation) statusOf(body any) int {
+	if own, ok := body.(interface{ status() int }); ok {
+		return own.status()
+	}
+	return cmp.Or(o.status, http.StatusOK)
+}
 
 // answers registers an operation that answers with a body.
 func answers[I, T any](s *Server, o operation, handle func(context.Context, *exchange, *I) (T, error)) {
@@ -121,7 +136,7 @@ func answers[I, T any](s *Server, o operation, handle func(context.Context, *exc
 		if err != nil {
 			return nil, x.refuse(err)
 		}
-		return &answer[T]{Body: body}, nil
+		return &answer[T]{Status: o.statusOf(body), Body: body}, nil
 	})
 }
 
@@ -216,7 +231,11 @@ func (s *Server) admit(ctx context.Context, x *exchange, hctx huma.Context, r *h
 	var in domain.TeamID
 	if team {
 		in = domain.TeamID(hctx.Param("team"))
-		_, err := s.commands.ViewTeam(ctx, x.caller, in, anyMember)
+		view := s.commands.ViewTeam
+		if o.oneFactor {
+			view = s.commands.ViewOwnTeam
+		}
+		_, err := view(ctx, x.caller, in, anyMember)
 		if errors.Is(err, domain.ErrNotFound) && o.write() && commands.Recovering(ctx) {
 			err = nil // it may have left or deleted the team; the command knows
 		}
@@ -279,6 +298,13 @@ func (s *Server) describe(o *operation) huma.Operation {
 			content[media] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
 		}
 		described.Responses[strconv.Itoa(status)].Content = content
+	}
+	registry := s.api.OpenAPI().Components.Schemas
+	for status, body := range o.also {
+		described.Responses[strconv.Itoa(status)] = &huma.Response{
+			Description: http.StatusText(status), Headers: answerHeaders(o),
+			Content: map[string]*huma.MediaType{"application/json": {Schema: registry.Schema(reflect.TypeOf(body), true, "")}},
+		}
 	}
 	statuses := append([]int{http.StatusUnprocessableEntity, http.StatusServiceUnavailable}, o.errors...)
 	if o.access >= signedIn {

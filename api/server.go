@@ -97,6 +97,7 @@ func (s *Server) operations() {
 	s.sessionOperations()
 	s.resetOperations()
 	s.meOperations()
+	s.twoFactorOperations()
 	s.teamOperations()
 	s.memberOperations()
 	s.roleOperations()

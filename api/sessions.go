@@ -2,9 +2,11 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"time"
 
+	"roster/commands"
 	"roster/domain"
 )
 
@@ -15,10 +17,46 @@ type signInInput struct {
 	}
 }
 
+// signInAnswer is one of the two: signed in, or asked for the second factor.
 type signInAnswer struct {
+	signedInView  *signedInView
+	challengeView *challengeView
+}
+
+// MarshalJSON gives the one there is; the two have a field of one name.
+func (a signInAnswer) MarshalJSON() ([]byte, error) {
+	if a.challengeView != nil {
+		return json.Marshal(a.challengeView)
+	}
+	return json.Marshal(a.signedInView)
+}
+
+func (a signInAnswer) status() int {
+	if a.challengeView != nil {
+		return http.StatusOK
+	}
+	return http.StatusCreated
+}
+
+type signedInView struct {
 	TokenView
 	User         userView      `json:"user"`
 	ActiveTeamID domain.TeamID `json:"active_team_id" doc:"The team that the user looked at last; empty for a user without teams."`
+}
+
+// challengeView asks for the second factor.
+type challengeView struct {
+	TwoFactorRequired bool      `json:"two_factor_required" doc:"Always true."`
+	Challenge         string    `json:"challenge" doc:"To be sent with the second factor. It is no credential for anything else."`
+	Methods           []string  `json:"methods" doc:"By which it can be answered: totp, recovery_code."`
+	ExpiresAt         time.Time `json:"expires_at" doc:"It also ends after five wrong codes."`
+}
+
+type secondFactorInput struct {
+	Body struct {
+		Challenge string `json:"challenge" minLength:"1" maxLength:"100"`
+		Code      string `json:"code" minLength:"1" maxLength:"40" doc:"Of the authenticator app, or a recovery code."`
+	}
 }
 
 type sessionView struct {
@@ -39,10 +77,20 @@ func (s *Server) sessionOperations() {
 	answers(s, operation{
 		id: "sign-in", method: http.MethodPost, path: "/v1/sessions", tag: tagSessions,
 		summary: "Sign in",
-		about:   "The answer to an unknown address is the same as to a wrong password: `invalid_credentials`. Repeated failures are slowed down with 429.",
-		status:  http.StatusCreated, access: anyone,
+		about: "The answer to an unknown address is the same as to a wrong password: `invalid_credentials`. Repeated failures are slowed down with 429. " +
+			"Where the account has a second factor, the answer is 200 with a `challenge` for it, and no session.",
+		status: http.StatusCreated, access: anyone,
 		errors: []int{http.StatusUnauthorized, http.StatusTooManyRequests},
+		also:   map[int]any{http.StatusCreated: signedInView{}, http.StatusOK: challengeView{}},
 	}, s.signIn)
+	answers(s, operation{
+		id: "sign-in-two-factor", method: http.MethodPost, path: "/v1/sessions/two-factor", tag: tagSessions,
+		summary: "Complete a sign-in with the second factor",
+		about: "A challenge works once, for five minutes and five tries; after that, `challenge_ended` says to begin again. " +
+			"Each code works once, and wrong ones are slowed down with 429 like wrong passwords.",
+		status: http.StatusCreated, access: anyone,
+		errors: []int{http.StatusUnauthorized, http.StatusTooManyRequests},
+	}, s.signInTwoFactor)
 	answers(s, operation{
 		id: "list-sessions", method: http.MethodGet, path: "/v1/sessions", tag: tagSessions,
 		summary: "List one's own sessions", access: signedIn, reads: readsState,
@@ -62,13 +110,32 @@ func (s *Server) signIn(ctx context.Context, x *exchange, in *signInInput) (sign
 	if err != nil {
 		return signInAnswer{}, err
 	}
+	if asked := signed.Challenge; asked != nil {
+		return signInAnswer{challengeView: &challengeView{
+			TwoFactorRequired: true, Challenge: asked.Token, Methods: asked.Methods, ExpiresAt: asked.ExpiresAt,
+		}}, nil
+	}
+	view, err := s.signedIn(ctx, x, signed, done)
+	return signInAnswer{signedInView: &view}, err
+}
+
+func (s *Server) signInTwoFactor(ctx context.Context, x *exchange, in *secondFactorInput) (signedInView, error) {
+	signed, done, err := s.commands.SignInTwoFactor(ctx, x.caller, in.Body.Challenge, in.Body.Code)
+	if err != nil {
+		return signedInView{}, err
+	}
+	return s.signedIn(ctx, x, signed, done)
+}
+
+// signedIn answers with a new session, and gives it to a browser as well.
+func (s *Server) signedIn(ctx context.Context, x *exchange, signed commands.SignedIn, done commands.Done) (signedInView, error) {
 	_, active, err := s.teamsOf(ctx, signed.User.ID, signed.ActiveTeam)
 	if err != nil {
-		return signInAnswer{}, err
+		return signedInView{}, err
 	}
 	s.wrote(x, signed.User.ID, done)
 	s.signInCookie(x, signed.Session.Token, signed.Session.ExpiresAt)
-	return signInAnswer{TokenView: viewToken(signed.Session), User: viewUser(signed.User), ActiveTeamID: active}, nil
+	return signedInView{TokenView: viewToken(signed.Session), User: viewUser(signed.User), ActiveTeamID: active}, nil
 }
 
 func (s *Server) listSessions(ctx context.Context, x *exchange, _ *struct{}) (list[sessionView], error) {

@@ -11,7 +11,9 @@ func TestWhatIf(t *testing.T) {
 	w := newWorld(t, options{catalog: "default"})
 	owner := w.signUp()
 	team := "/v1/teams/" + owner.team
-	ask := func(by account, question map[string]any) *reply { return w.call("POST", team+"/what-if", question, by.auth()) }
+	ask := func(by account, question map[string]any) *reply {
+		return w.call("POST", team+"/what-if", question, by.auth())
+	}
 	site := w.call("POST", team+"/sites", map[string]any{"name": "North"}, owner.auth()).is(201).text("id")
 	w.call("POST", team+"/roles", map[string]any{"key": "picker", "name": "Picker", "level": 10, "permissions": []string{"team:read", "orders:read"}}, owner.auth()).is(201)
 	ann, bob := w.join(owner, "picker"), w.join(owner, "viewer")

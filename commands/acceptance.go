@@ -197,7 +197,7 @@ func (s *Service) joinAsNew(ctx context.Context, by Caller, ticket ticket, token
 		return Accepted{}, Done{}, err
 	}
 	user := joined.Events[0].Event.(domain.MemberJoined).User
-	session, err := s.startSession(ctx, by.as(user))
+	session, err := s.startSession(ctx, by.as(user), passwordAlone)
 	if err != nil {
 		return Accepted{}, Done{}, err
 	}

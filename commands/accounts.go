@@ -54,7 +54,7 @@ func (s *Service) Register(ctx context.Context, by Caller, r Registration) (Regi
 		return Registered{}, Done{}, err
 	}
 	created := team.Events[0].Event.(domain.TeamCreated)
-	session, err := s.startSession(ctx, by.as(created.Owner))
+	session, err := s.startSession(ctx, by.as(created.Owner), passwordAlone)
 	if err != nil {
 		return Registered{}, Done{}, err
 	}
@@ -211,6 +211,7 @@ func (s *Service) owner(ctx context.Context, address domain.AddressID) (domain.U
 type Me struct {
 	User       Account
 	ActiveTeam domain.TeamID // the one looked at last; may be one that was left since
+	TwoFactor  TwoFactor
 }
 
 // Me gives the caller's own account.
@@ -234,7 +235,7 @@ func (s *Service) me(ctx context.Context, id domain.UserID) (Me, Done, error) {
 		return Me{}, done, domain.ErrNotFound
 	}
 	account, err := s.account(ctx, &user)
-	return Me{User: account, ActiveTeam: user.ActiveTeam()}, done, err
+	return Me{User: account, ActiveTeam: user.ActiveTeam(), TwoFactor: twoFactorOf(&user)}, done, err
 }
 
 // account opens the sealed parts of a user.
@@ -332,7 +333,7 @@ func (s *Service) ChooseTeam(ctx context.Context, by Caller, team domain.TeamID)
 	if err := by.userOnly(); err != nil {
 		return Done{}, err
 	}
-	if _, err := s.ViewTeam(ctx, by, team, func(*domain.Team, time.Time) error { return nil }); err != nil {
+	if _, err := s.ViewOwnTeam(ctx, by, team, func(*domain.Team, time.Time) error { return nil }); err != nil {
 		return Done{}, err
 	}
 	out, err := do(ctx, s, s.users, string(by.User), by, func(u *domain.User, _ time.Time) (decision, error) {

@@ -193,7 +193,7 @@ func TestASessionEndedBeforeItsStartIsRecorded(t *testing.T) {
 	if _, err := s.recordEnd(t.Context(), by, by.User, id); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.startSession(ctx, by); !errors.Is(err, domain.ErrInvalidCredentials) {
+	if _, err := s.startSession(ctx, by, passwordAlone); !errors.Is(err, domain.ErrInvalidCredentials) {
 		t.Errorf("it starts with %v", err)
 	}
 }

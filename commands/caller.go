@@ -125,8 +125,22 @@ func hashSecret(secret string) string {
 // ViewTeam lets a member, a key of the team or the operator look at the team
 // as it is now. look runs under a lock, and perhaps twice: it must not keep the
 // team and must not wait for anything. It answers with the team's version and the position of
-// its last commit.
+// its last commit. A member who lacks the second factor that the team requires
+// is refused.
 func (s *Service) ViewTeam(
+	ctx context.Context, by Caller, id domain.TeamID, look func(t *domain.Team, now time.Time) error,
+) (Done, error) {
+	return s.ViewOwnTeam(ctx, by, id, func(t *domain.Team, now time.Time) error {
+		if err := s.Admit(ctx, by, t, now); err != nil {
+			return err
+		}
+		return look(t, now)
+	})
+}
+
+// ViewOwnTeam is ViewTeam for what a member may see without the second factor:
+// that they are in the team, and what it asks of them.
+func (s *Service) ViewOwnTeam(
 	ctx context.Context, by Caller, id domain.TeamID, look func(t *domain.Team, now time.Time) error,
 ) (Done, error) {
 	if by.Anonymous() {

@@ -169,7 +169,7 @@ func accountOn(t testing.TB, s *Service, email string) Caller {
 // signedIn gives a user a session.
 func signedIn(t testing.TB, s *Service, by Caller) (Caller, string) {
 	t.Helper()
-	session, err := s.startSession(t.Context(), by)
+	session, err := s.startSession(t.Context(), by, twoFactors)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,11 +42,16 @@ func newEventID(ctx context.Context, stream eventstore.Stream, index int) domain
 // newSecret makes 256 bits for a credential, as 43 characters. Like an id, it
 // is the same when an attempt is repeated.
 func newSecret(ctx context.Context, label string) string {
-	var secret [32]byte
+	secret := newSecretBytes(ctx, label)
+	return base64.RawURLEncoding.EncodeToString(secret[:])
+}
+
+// newSecretBytes is newSecret before it is written as text.
+func newSecretBytes(ctx context.Context, label string) (secret [32]byte) {
 	if attempt := attemptOf(ctx); attempt != nil {
 		secret = attempt.derive("secret", label)
 	} else {
 		_, _ = rand.Read(secret[:]) // never fails: crypto/rand ends the program instead
 	}
-	return base64.RawURLEncoding.EncodeToString(secret[:])
+	return secret
 }

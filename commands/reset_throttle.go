@@ -24,7 +24,7 @@ var (
 // comes from. *Throttled means that it must not be looked at.
 func (t *throttle) allowReset(ctx context.Context, ip string) error {
 	key := "reset-" + t.networkKey(ip)
-	return changeRecord(ctx, t, key, func(c *counter, now time.Time) (time.Duration, error) {
+	return changeRecord(ctx, t.records, key, func(c *counter, now time.Time) (time.Duration, error) {
 		if wait := c.wait(now); wait > 0 {
 			return 0, &Throttled{RetryAfter: wait}
 		}
@@ -39,7 +39,7 @@ func (t *throttle) allowReset(ctx context.Context, ip string) error {
 // strangers don't use up what its owner may need.
 func (t *throttle) allowResetMessage(ctx context.Context, address domain.AddressID, ip string) error {
 	account, pair := t.accountKeys(address, ip)
-	record, err := readRecord[accountRecord](ctx, t, account)
+	record, err := readRecord[accountRecord](ctx, t.records, account)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func (t *throttle) allowResetMessage(ctx context.Context, address domain.Address
 	if _, known := record.counter(pair, t.now()); known {
 		key = "reset-k." + pair
 	}
-	return changeRecord(ctx, t, key, func(c *counter, now time.Time) (time.Duration, error) {
+	return changeRecord(ctx, t.records, key, func(c *counter, now time.Time) (time.Duration, error) {
 		*c = c.forgiven(resetMessageAllowance, now)
 		if c.Failures >= resetMessageAllowance.free {
 			next := time.UnixMicro(c.Since).Add(resetMessageAllowance.forgive)
@@ -62,8 +62,8 @@ func (t *throttle) allowResetMessage(ctx context.Context, address domain.Address
 // from there, so that failures before don't keep them from signing in.
 func (t *throttle) proven(ctx context.Context, address domain.AddressID, ip string) error {
 	account, pair := t.accountKeys(address, ip)
-	return changeRecord(ctx, t, account, func(r *accountRecord, now time.Time) (time.Duration, error) {
+	return changeRecord(ctx, t.records, account, func(r *accountRecord, now time.Time) (time.Duration, error) {
 		r.succeeded(pair, now)
-		return r.life(now), nil
+		return r.life(accountAllowance, now), nil
 	})
 }

@@ -141,7 +141,10 @@ func TestARevocationWaitsForEveryNode(t *testing.T) {
 		waits string
 		run   func() error
 	}{
-		{"a plan", nobody, func() error { return just(s.SetPlan(ctx, operator, team, "business")) }},
+		{"a plan", events, func() error { return just(s.SetPlan(ctx, operator, team, "business")) }},
+		{"a second factor", events, func() error { enable(t, s, owner); return nil }},
+		{"a two-factor policy", events, func() error { return just(s.SetTwoFactorPolicy(ctx, owner, team, everyone(30))) }},
+		{"the end of the second factor", events, func() error { return just(s.DisableTwoFactor(ctx, owner, passphrase)) }},
 		{"a name", nobody, func() error { return just(s.RenameTeam(ctx, owner, team, "Other")) }},
 		{"a site", nobody, func() (err error) { site, _, err = s.AddSite(ctx, owner, team, "Site"); return err }},
 		{"a key", nobody, func() (err error) {

@@ -23,11 +23,15 @@ func (s *Service) openBuckets(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	factors, err := s.store.Bucket(ctx, factorsBucket)
+	if err != nil {
+		return err
+	}
 	cached, err := credentials.Cached(ctx, sessionsInMemory)
 	if err != nil {
 		return err
 	}
-	s.answers = answers
+	s.answers, s.factors = answers, newRecords(factors, s.Now)
 	s.throttle = newThrottle(failures, func(parts ...[]byte) string {
 		mac := s.vault.MAC("sign-in throttle", parts...)
 		return hex.EncodeToString(mac[:])

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -181,6 +182,32 @@ func TestPlantedSecretsAreNowhere(t *testing.T) {
 	_, err = s.SignOut(ctx, heir)
 	check(err)
 
+	abandoned, err := s.EnrolTwoFactor(ctx, owner)
+	check(err)
+	secrets["the secret of an app that was never confirmed"] = abandoned.Secret
+	enrolment, err := s.EnrolTwoFactor(ctx, owner)
+	check(err)
+	secrets["the secret of an app"] = enrolment.Secret
+	codes, _, err := s.ConfirmTwoFactor(ctx, owner, codeAt(t, enrolment.Secret, s.Now()))
+	check(err)
+	for _, code := range []string{codeAt(t, enrolment.Secret, s.Now().Add(30*time.Second)), codes[0]} {
+		half, _, err := s.SignIn(ctx, from, secrets["an address"], secrets["a new password"])
+		check(err)
+		secrets["a challenge answered by "+code[:4]] = half.Challenge.Token
+		in, _, err := s.SignInTwoFactor(ctx, from, half.Challenge.Token, code)
+		check(err)
+		secrets["a session by two factors and "+code[:4]] = in.Session.Token
+		_, err = s.EndSession(ctx, owner, in.Session.ID)
+		check(err)
+	}
+	for i, code := range codes {
+		secrets[fmt.Sprint("recovery code ", i)] = code
+		secrets[fmt.Sprint("plain recovery code ", i)] = strings.ReplaceAll(code, "-", "")
+	}
+	asked, _, err := s.SignIn(ctx, from, secrets["an address"], secrets["a new password"])
+	check(err)
+	secrets["a challenge that wasn't answered"] = asked.Challenge.Token
+
 	// All of it can be read by whom it is for.
 	if list, err := s.Sessions(ctx, owner); err != nil || len(list) != 1 || list[0].IP != from.IP || list[0].UserAgent != from.UserAgent {
 		t.Errorf("the owner's sessions are %+v, %v", list, err)
@@ -208,7 +235,7 @@ func TestPlantedSecretsAreNowhere(t *testing.T) {
 			secrets.in(t, fmt.Sprintf("message %d of %s", at, name), fmt.Append(message.Data, message.Subject, message.Header))
 		}
 	}
-	for _, name := range []string{"EVENTS", "KEYS", "KV_SESSIONS", "KV_THROTTLE", "KV_ANSWERS"} {
+	for _, name := range []string{"EVENTS", "KEYS", "KV_SESSIONS", "KV_THROTTLE", "KV_ANSWERS", "KV_TWO_FACTOR"} {
 		if messages[name] == 0 {
 			t.Errorf("nothing was looked at in %s, but %v", name, messages)
 		}

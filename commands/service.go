@@ -47,6 +47,7 @@ type Service struct {
 	throttle  *throttle
 	sessions  *sessions
 	answers   *eventstore.Bucket
+	factors   *records // see factorsBucket
 
 	background background
 
@@ -212,7 +213,10 @@ func revokes(event domain.Event) bool {
 	case domain.RoleChanged, domain.PermissionsChanged, domain.SitesChanged, domain.MemberRemoved, domain.MemberLeft,
 		domain.OwnershipTransferred, domain.RoleEdited, domain.RoleDeleted, domain.SiteRemoved, domain.APIKeyRevoked, domain.TeamDeleted,
 		domain.InvitationCancelled, domain.InvitationResent, domain.InvitationDeclined,
-		domain.PasswordChanged, domain.CatalogPublished:
+		domain.PasswordChanged, domain.CatalogPublished,
+		// Without a second factor one may do less in a team, and with one the
+		// password alone signs in no more. A plan may bring a policy back.
+		domain.TwoFactorEnabled, domain.TwoFactorDisabled, domain.TwoFactorPolicyChanged, domain.PlanChanged:
 		return true
 	}
 	return false

@@ -10,35 +10,55 @@ import (
 	"roster/eventstore"
 )
 
-// SignedIn is a user with a new session.
+// SignedIn is a user with a new session; or, where the account has a second
+// factor, the challenge to show it, and nothing else.
 type SignedIn struct {
 	User       Account
 	ActiveTeam domain.TeamID
 	Session    NewSession
+	Challenge  *Challenge
 }
 
-// SignIn checks an address and a password and starts a session. The answer and
-// the time it takes are the same for an unknown address and a wrong password;
-// repeated failures are answered with *Throttled.
+// SignIn checks an address and a password and starts a session, or asks for the
+// second factor. The answer and the time it takes are the same for an unknown
+// address and a wrong password; repeated failures are answered with *Throttled.
 func (s *Service) SignIn(ctx context.Context, by Caller, email, password string) (SignedIn, Done, error) {
 	address, user, err := s.find(ctx, email)
 	if err != nil {
 		return SignedIn{}, Done{}, err
 	}
-	if err := s.proves(ctx, by, address, user, password); err != nil {
+	attempt, err := s.proves(ctx, by, address, user, password)
+	if err != nil {
 		return SignedIn{}, Done{}, err
 	}
 	by = by.as(user.ID())
 	by.DataKey = user.DataKey()
-	session, err := s.startSession(ctx, by)
+	if user.HasSecondFactor() {
+		if err := attempt.passed(ctx); err != nil {
+			return SignedIn{}, Done{}, err
+		}
+		asked, err := s.challenge(ctx, user)
+		return SignedIn{Challenge: &asked}, Done{}, err
+	}
+	if err := attempt.succeeded(ctx); err != nil {
+		return SignedIn{}, Done{}, err
+	}
+	return s.signedIn(ctx, by, user, passwordAlone)
+}
+
+// signedIn starts the session of a user who has proven themselves by what the
+// account had when they began.
+func (s *Service) signedIn(ctx context.Context, by Caller, user *domain.User, shown proof) (SignedIn, Done, error) {
+	session, err := s.startSession(ctx, by, shown)
 	if err != nil {
 		return SignedIn{}, Done{}, err
 	}
 	// A change of the password ends all sessions. This one may have started
-	// just after that, on the strength of the old password.
+	// just after that, on the strength of the old password; or just after a
+	// second factor was set up, without it.
 	changed := false
 	if err := s.users.view(ctx, string(user.ID()), func(u *domain.User, _, _ uint64) {
-		changed = u.PasswordHash() != user.PasswordHash()
+		changed = u.CredentialsSet() != user.CredentialsSet()
 	}); err != nil {
 		return SignedIn{}, Done{}, err
 	}
@@ -69,26 +89,29 @@ func (s *Service) find(ctx context.Context, email string) (domain.AddressID, *do
 	return address, &user, err
 }
 
-// proves checks a password against an account, slowed down by failures.
-func (s *Service) proves(ctx context.Context, by Caller, address domain.AddressID, user *domain.User, password string) error {
-	attempt, err := s.throttle.begin(ctx, address, by.IP)
+// proves checks a password against an account, slowed down by failures. The
+// attempt counts as one until the caller says what it was.
+func (s *Service) proves(
+	ctx context.Context, by Caller, address domain.AddressID, user *domain.User, password string,
+) (*signInAttempt, error) {
+	attempt, err := s.throttle.begin(ctx, thePassword, address, by.IP)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	hash := ""
 	if user.Exists() {
 		if hash, err = s.open(ctx, user.PasswordHash(), string(user.ID())+"/password"); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	ok, err := s.passwords.verify(ctx, hash, password)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !ok {
-		return domain.ErrInvalidCredentials
+		return nil, domain.ErrInvalidCredentials
 	}
-	return attempt.succeeded(ctx)
+	return attempt, nil
 }
 
 // reauthenticate asks a signed-in user for the password again, before
@@ -99,8 +122,11 @@ func (s *Service) reauthenticate(ctx context.Context, by Caller, pointer, passwo
 	if err := s.users.view(ctx, string(by.User), func(u *domain.User, _, _ uint64) { user = *u }); err != nil {
 		return "", err
 	}
-	err := s.proves(ctx, by, user.Address(), &user, password)
-	if errors.Is(err, domain.ErrInvalidCredentials) {
+	attempt, err := s.proves(ctx, by, user.Address(), &user, password)
+	switch {
+	case err == nil:
+		err = attempt.succeeded(ctx)
+	case errors.Is(err, domain.ErrInvalidCredentials):
 		err = wrongPassword(pointer)
 	}
 	return user.PasswordHash(), err
@@ -110,8 +136,17 @@ func wrongPassword(pointer string) error {
 	return &domain.Error{Kind: domain.Forbidden, Code: "wrong_password", Field: pointer, Detail: "The present password is wrong."}
 }
 
-// startSession makes a session of the caller and records that it started.
-func (s *Service) startSession(ctx context.Context, by Caller) (NewSession, error) {
+// proof is what somebody has shown of themselves who gets a session.
+type proof int
+
+const (
+	passwordAlone proof = iota // the present one, or one that was chosen just now
+	twoFactors
+)
+
+// startSession makes a session of the caller and records that it started. Every
+// way to sign in ends here; none gets past an account's second factor.
+func (s *Service) startSession(ctx context.Context, by Caller, shown proof) (NewSession, error) {
 	started, err := s.earlier(ctx, sessionStream(s.sessions.name(ctx, by.User).ID))
 	if err != nil {
 		return NewSession{}, err
@@ -121,8 +156,14 @@ func (s *Service) startSession(ctx context.Context, by Caller) (NewSession, erro
 	}
 	// The data key is the one that the account has, which in a repeated
 	// attempt isn't the one that was made for it this time.
-	if err := s.users.view(ctx, string(by.User), func(u *domain.User, _, _ uint64) { by.DataKey = u.DataKey() }); err != nil {
+	protected := false
+	if err := s.users.view(ctx, string(by.User), func(u *domain.User, _, _ uint64) {
+		by.DataKey, protected = u.DataKey(), u.HasSecondFactor()
+	}); err != nil {
 		return NewSession{}, err
+	}
+	if protected && shown != twoFactors {
+		return NewSession{}, domain.ErrInvalidCredentials
 	}
 	session, err := s.sessions.start(ctx, by.User, by.DataKey, by.IP, by.UserAgent)
 	if err != nil {

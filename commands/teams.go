@@ -9,8 +9,22 @@ import (
 	"roster/eventstore"
 )
 
-// onTeam runs a command on a team: whoever isn't in it learns nothing of it.
+// onTeam runs a command on a team: whoever isn't in it learns nothing of it, and
+// whoever lacks the second factor that it requires does nothing in it.
 func (s *Service) onTeam(
+	ctx context.Context, by Caller, id domain.TeamID,
+	decide func(t *domain.Team, now time.Time) ([]domain.Event, error),
+) (outcome, error) {
+	return s.onOwnTeam(ctx, by, id, func(t *domain.Team, now time.Time) ([]domain.Event, error) {
+		if err := s.Admit(ctx, by, t, now); err != nil {
+			return nil, err
+		}
+		return decide(t, now)
+	})
+}
+
+// onOwnTeam is onTeam for what a member may do without the second factor.
+func (s *Service) onOwnTeam(
 	ctx context.Context, by Caller, id domain.TeamID,
 	decide func(t *domain.Team, now time.Time) ([]domain.Event, error),
 ) (outcome, error) {
@@ -148,7 +162,7 @@ func (s *Service) Leave(ctx context.Context, by Caller, team domain.TeamID) (Don
 	if err := by.userOnly(); err != nil {
 		return Done{}, err
 	}
-	out, err := s.onTeam(ctx, by, team, func(t *domain.Team, _ time.Time) ([]domain.Event, error) {
+	out, err := s.onOwnTeam(ctx, by, team, func(t *domain.Team, _ time.Time) ([]domain.Event, error) {
 		return t.Leave(by.User)
 	})
 	return out.Done, err

@@ -2,10 +2,8 @@ package commands
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"net/netip"
 	"slices"
 	"time"
@@ -36,38 +34,29 @@ var throttleBucket = eventstore.BucketConfig{Name: "THROTTLE", TTL: knownNetwork
 // network alone can't use up every opening, since its own failures are
 // forgiven more slowly than those openings come.
 //
+// Codes of a second factor are guessed by who has the password, and are counted
+// apart: a right password must not forgive wrong codes. Until the second factor
+// is right too, the password makes no network known.
+//
 // Requests to reset a password are counted beside that; see
 // resetNetworkAllowance.
 //
 // The bucket holds keyed hashes in place of addresses and networks. Records go
 // by themselves: counters when all is forgiven, networks after 30 days.
 type throttle struct {
-	bucket *eventstore.Bucket
-	mac    func(parts ...[]byte) string // its output can be part of a key
-	now    func() time.Time
-
-	// Changes of one record queue here instead of racing at the bucket.
-	seed  maphash.Seed
-	turns [256]chan struct{}
+	*records
+	mac func(parts ...[]byte) string // its output can be part of a key
 }
 
 // newThrottle counts in a bucket. mac must be the same on every node, and its
 // output must consist of letters, digits, - and _.
 func newThrottle(bucket *eventstore.Bucket, mac func(parts ...[]byte) string, now func() time.Time) *throttle {
-	t := &throttle{bucket: bucket, mac: mac, now: now, seed: maphash.MakeSeed()}
-	for i := range t.turns {
-		t.turns[i] = make(chan struct{}, 1)
-	}
-	return t
+	return &throttle{records: newRecords(bucket, now), mac: mac}
 }
 
 const (
 	knownNetworkLifetime = 30 * 24 * time.Hour
 	maxKnownNetworks     = 8
-
-	// maxThrottleRaces is how often a record may change under an attempt. Only
-	// attempts on other nodes do that, and only those that aren't refused.
-	maxThrottleRaces = 100
 )
 
 // allowance is how much failing is allowed.
@@ -81,6 +70,11 @@ var (
 	// An account is one person's: five failures are many. An attacker with any
 	// number of networks gets 96 guesses a day at one account.
 	accountAllowance = allowance{free: 5, longest: 15 * time.Minute, forgive: time.Hour}
+
+	// A code has six digits, of which three work at a time. Nobody gets here
+	// without the password, so strangers keep nobody waiting; who has it gets 24
+	// guesses a day.
+	codeAllowance = allowance{free: 5, longest: time.Hour, forgive: time.Hour}
 
 	// A network may be an office, a school or a provider's customers behind
 	// one address. Only failures from people who are new to it count here. It
@@ -198,8 +192,8 @@ func (r *accountRecord) succeeded(network string, now time.Time) {
 	r.Known = append(r.Known, knownNetwork{Network: network, Succeeded: now.UnixMicro()})
 }
 
-func (r *accountRecord) life(now time.Time) time.Duration {
-	life := r.Strangers.life(accountAllowance, now)
+func (r *accountRecord) life(a allowance, now time.Time) time.Duration {
+	life := r.Strangers.life(a, now)
 	for i := range r.Known {
 		life = max(life, time.UnixMicro(r.Known[i].Succeeded).Add(knownNetworkLifetime).Sub(now))
 	}
@@ -215,9 +209,21 @@ func (t *Throttled) Error() string {
 	return fmt.Sprintf("commands: too many failed attempts, the next is possible in %v", t.RetryAfter)
 }
 
+// secretKind is what is guessed at an account. Each has counters of its own.
+type secretKind struct {
+	prefix    string // of the key of its record
+	allowance allowance
+}
+
+var (
+	thePassword = secretKind{"", accountAllowance}
+	theCode     = secretKind{"code-", codeAllowance}
+)
+
 // signInAttempt is one attempt, which counts as failed until succeeded.
 type signInAttempt struct {
 	throttle         *throttle
+	secret           secretKind
 	account, network string // keys
 	pair             string // hash of both
 	known            bool
@@ -229,14 +235,14 @@ type signInAttempt struct {
 
 // begin counts an attempt to sign in before it is made. *Throttled means that
 // it must not be made now, ErrUnavailable that it couldn't be counted.
-func (t *throttle) begin(ctx context.Context, address domain.AddressID, ip string) (*signInAttempt, error) {
+func (t *throttle) begin(ctx context.Context, what secretKind, address domain.AddressID, ip string) (*signInAttempt, error) {
 	account, pair := t.accountKeys(address, ip)
-	a := &signInAttempt{throttle: t, account: account, network: t.networkKey(ip), pair: pair}
-	onNetwork, err := readRecord[counter](ctx, t, a.network)
+	a := &signInAttempt{throttle: t, secret: what, account: what.prefix + account, network: t.networkKey(ip), pair: pair}
+	onNetwork, err := readRecord[counter](ctx, t.records, a.network)
 	if err != nil {
 		return nil, err
 	}
-	err = changeRecord(ctx, t, a.account, func(r *accountRecord, now time.Time) (time.Duration, error) {
+	err = changeRecord(ctx, t.records, a.account, func(r *accountRecord, now time.Time) (time.Duration, error) {
 		var c *counter
 		c, a.known = r.counter(a.pair, now)
 		wait := c.wait(now)
@@ -246,9 +252,9 @@ func (t *throttle) begin(ctx context.Context, address domain.AddressID, ip strin
 		if wait > 0 {
 			return 0, &Throttled{RetryAfter: wait}
 		}
-		a.accountWas, a.accountBecame = *c, c.failed(accountAllowance, now)
+		a.accountWas, a.accountBecame = *c, c.failed(what.allowance, now)
 		*c = a.accountBecame
-		return r.life(now), nil
+		return r.life(what.allowance, now), nil
 	})
 	if err != nil || a.known {
 		return a, err
@@ -266,31 +272,39 @@ func (t *throttle) begin(ctx context.Context, address domain.AddressID, ip strin
 
 // succeeded takes the attempt back, as it was no failure, and makes its
 // network one that the account knows.
-func (a *signInAttempt) succeeded(ctx context.Context) error {
-	if err := a.takeBackAccount(ctx, true); err != nil || a.known {
+func (a *signInAttempt) succeeded(ctx context.Context) error { return a.end(ctx, true) }
+
+// passed takes the attempt back, and no more.
+func (a *signInAttempt) passed(ctx context.Context) error { return a.end(ctx, false) }
+
+func (a *signInAttempt) end(ctx context.Context, succeeded bool) error {
+	if err := a.takeBackAccount(ctx, succeeded); err != nil || a.known {
 		return err
 	}
-	return changeRecord(ctx, a.throttle, a.network, func(c *counter, now time.Time) (time.Duration, error) {
+	return changeRecord(ctx, a.throttle.records, a.network, func(c *counter, now time.Time) (time.Duration, error) {
 		*c = c.takenBack(a.networkWas, a.networkBecame)
 		return c.life(networkAllowance, now), nil
 	})
 }
 
 func (a *signInAttempt) takeBackAccount(ctx context.Context, succeeded bool) error {
-	return changeRecord(ctx, a.throttle, a.account, func(r *accountRecord, now time.Time) (time.Duration, error) {
-		if !a.known {
+	return changeRecord(ctx, a.throttle.records, a.account, func(r *accountRecord, now time.Time) (time.Duration, error) {
+		// The network may have become known meanwhile, or be known no more.
+		if c, known := r.counter(a.pair, now); known == a.known {
+			*c = c.takenBack(a.accountWas, a.accountBecame)
+		} else if known {
 			r.Strangers = r.Strangers.takenBack(a.accountWas, a.accountBecame)
 		}
 		if succeeded {
 			r.succeeded(a.pair, now) // with a counter that starts anew
 		}
-		return r.life(now), nil
+		return r.life(a.secret.allowance, now), nil
 	})
 }
 
 // checkNetwork refuses with *Throttled what a network must not do now.
 func (t *throttle) checkNetwork(ctx context.Context, ip string) error {
-	c, err := readRecord[counter](ctx, t, t.networkKey(ip))
+	c, err := readRecord[counter](ctx, t.records, t.networkKey(ip))
 	if err != nil {
 		return err
 	}
@@ -310,7 +324,7 @@ func (t *throttle) failedNetwork(ctx context.Context, ip string) error {
 }
 
 func (t *throttle) countNetwork(ctx context.Context, key string) (was, became counter, err error) {
-	err = changeRecord(ctx, t, key, func(c *counter, now time.Time) (time.Duration, error) {
+	err = changeRecord(ctx, t.records, key, func(c *counter, now time.Time) (time.Duration, error) {
 		if wait := c.wait(now); wait > 0 {
 			return 0, &Throttled{RetryAfter: wait}
 		}
@@ -344,64 +358,4 @@ func networkOf(ip string) string {
 		return address.String()
 	}
 	return netip.PrefixFrom(address, 64).Masked().String()
-}
-
-// readRecord gives the record of a key; the zero record when there is none.
-func readRecord[R any](ctx context.Context, t *throttle, key string) (R, error) {
-	record, _, err := loadRecord[R](ctx, t, key)
-	return record, err
-}
-
-// loadRecord is readRecord, with the revision of the record; 0 when there is none.
-func loadRecord[R any](ctx context.Context, t *throttle, key string) (record R, revision uint64, err error) {
-	entry, err := t.bucket.Get(ctx, key)
-	if errors.Is(err, eventstore.ErrNoKey) {
-		return record, 0, nil
-	}
-	if err != nil {
-		return record, 0, unavailable(err)
-	}
-	if err := json.Unmarshal(entry.Value, &record); err != nil {
-		return record, 0, unavailable(fmt.Errorf("a record of the sign-in throttle is damaged: %w", err))
-	}
-	return record, entry.Revision, nil
-}
-
-// changeRecord reads a record, alters it and writes it if nobody else did meanwhile;
-// else it starts again. alter tells how long the record is to be kept; its
-// errors end the change without a write.
-func changeRecord[R any](ctx context.Context, t *throttle, key string, alter func(*R, time.Time) (time.Duration, error)) error {
-	turn := t.turns[maphash.String(t.seed, key)%uint64(len(t.turns))]
-	select {
-	case turn <- struct{}{}:
-		defer func() { <-turn }()
-	case <-ctx.Done():
-		return unavailable(ctx.Err())
-	}
-	for range maxThrottleRaces {
-		record, revision, err := loadRecord[R](ctx, t, key)
-		if err != nil {
-			return err
-		}
-		life, err := alter(&record, t.now())
-		if err != nil {
-			return err
-		}
-		value, err := json.Marshal(record)
-		if err != nil {
-			return err
-		}
-		if revision == 0 {
-			_, err = t.bucket.Create(ctx, key, value, life)
-		} else {
-			_, err = t.bucket.Update(ctx, key, value, revision, life)
-		}
-		switch {
-		case err == nil:
-			return nil
-		case !errors.Is(err, eventstore.ErrConflict) && !errors.Is(err, eventstore.ErrExists):
-			return unavailable(err)
-		}
-	}
-	return unavailable(errors.New("a record of the sign-in throttle changes too often"))
 }

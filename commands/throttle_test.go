@@ -48,14 +48,14 @@ func throttleForTest(t testing.TB) (*throttle, *handClock) {
 // is refused, else 0.
 func guess(t testing.TB, throttle *throttle, address domain.AddressID, ip string) time.Duration {
 	t.Helper()
-	_, err := throttle.begin(t.Context(), address, ip)
+	_, err := throttle.begin(t.Context(), thePassword, address, ip)
 	return refusedFor(t, err)
 }
 
 // signIn is an attempt with the right password.
 func signIn(t testing.TB, throttle *throttle, address domain.AddressID, ip string) time.Duration {
 	t.Helper()
-	attempt, err := throttle.begin(t.Context(), address, ip)
+	attempt, err := throttle.begin(t.Context(), thePassword, address, ip)
 	if wait := refusedFor(t, err); wait > 0 {
 		return wait
 	}
@@ -132,14 +132,14 @@ func TestParallelGuessesDontSlipPast(t *testing.T) {
 	clock := newHandClock()
 	nodes := []*throttle{openThrottle(t, store, clock), openThrottle(t, store, clock)}
 	admitted := parallel(t, 100, func(i int) error {
-		_, err := nodes[i%2].begin(t.Context(), anna, fmt.Sprintf("192.0.2.%d", i))
+		_, err := nodes[i%2].begin(t.Context(), thePassword, anna, fmt.Sprintf("192.0.2.%d", i))
 		return err
 	})
 	if admitted != accountAllowance.free {
 		t.Errorf("%d of 100 parallel guesses at an account were let through, want %d", admitted, accountAllowance.free)
 	}
 	admitted = parallel(t, 100, func(i int) error {
-		_, err := nodes[i%2].begin(t.Context(), domain.AddressID(fmt.Sprint(i)), "203.0.113.1")
+		_, err := nodes[i%2].begin(t.Context(), thePassword, domain.AddressID(fmt.Sprint(i)), "203.0.113.1")
 		return err
 	})
 	if admitted != networkAllowance.free {
@@ -153,7 +153,7 @@ func TestParallelGuessesDontSlipPast(t *testing.T) {
 	// at the accounts that they tried.
 	clock.forward(networkAllowance.longest)
 	for i := range 100 {
-		record, err := readRecord[accountRecord](t.Context(), nodes[0], "a."+testMAC([]byte("account"), fmt.Append(nil, i)))
+		record, err := readRecord[accountRecord](t.Context(), nodes[0].records, "a."+testMAC([]byte("account"), fmt.Append(nil, i)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -279,7 +279,7 @@ func TestRightPasswordsCountForNothing(t *testing.T) {
 	for i := range 25 { // past the free failures, where each makes a delay
 		clock.forward(guess(t, throttle, domain.AddressID(fmt.Sprint("x", i)), home))
 	}
-	before, err := readRecord[counter](t.Context(), throttle, throttle.networkKey(home))
+	before, err := readRecord[counter](t.Context(), throttle.records, throttle.networkKey(home))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +295,7 @@ func TestAnAttemptThatEndsInAnErrorCounts(t *testing.T) {
 	throttle, _ := throttleForTest(t)
 	for range 5 {
 		ctx, cancel := context.WithCancel(t.Context())
-		attempt, err := throttle.begin(ctx, anna, away)
+		attempt, err := throttle.begin(ctx, thePassword, anna, away)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -312,14 +312,14 @@ func TestAnAttemptThatEndsInAnErrorCounts(t *testing.T) {
 func TestWithoutTheBucketNobodyGuesses(t *testing.T) {
 	store, closeStore := storeIn(t, t.TempDir())
 	throttle := openThrottle(t, store, newHandClock())
-	attempt, err := throttle.begin(t.Context(), anna, home)
+	attempt, err := throttle.begin(t.Context(), thePassword, anna, home)
 	if err != nil {
 		t.Fatal(err)
 	}
 	closeStore()
 	ctx, cancel := context.WithTimeout(t.Context(), natsTimeout)
 	defer cancel()
-	_, beginning := throttle.begin(ctx, anna, home)
+	_, beginning := throttle.begin(ctx, thePassword, anna, home)
 	for name, err := range map[string]error{
 		"begin":         beginning,
 		"succeeded":     attempt.succeeded(ctx),
@@ -338,7 +338,7 @@ func TestADamagedRecordRefuses(t *testing.T) {
 	if _, err := throttle.bucket.Put(t.Context(), key, []byte("{"), 0); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := throttle.begin(t.Context(), anna, home); !errors.Is(err, ErrUnavailable) {
+	if _, err := throttle.begin(t.Context(), thePassword, anna, home); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -411,7 +411,7 @@ func TestOneNetworkCantKeepAnAccountShut(t *testing.T) {
 		}
 		// A stranger from elsewhere could get in once the account's own delay
 		// is over.
-		account, err := readRecord[accountRecord](t.Context(), throttle, "a."+testMAC([]byte("account"), []byte(anna)))
+		account, err := readRecord[accountRecord](t.Context(), throttle.records, "a."+testMAC([]byte("account"), []byte(anna)))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,6 +20,7 @@ const (
 	ReasonUnknown     Reason = "unknown_permission"
 	ReasonNotMember   Reason = "not_a_member" // denied: also for a team that doesn't exist
 	ReasonKeyEnded    Reason = "api_key_ended"
+	ReasonTwoFactor   Reason = "two_factor_required" // denied: a member without the second factor that the team requires
 )
 
 // Decision is whether an actor may do something, and why: by which role, on

@@ -68,8 +68,8 @@ type Resource struct {
 type Plan struct {
 	Key       string
 	Name      string
-	Seats     int // most members plus pending invitations; NoLimit for any number
-	TwoFactor bool
+	Seats     int  // most members plus pending invitations; NoLimit for any number
+	TwoFactor bool // a team may require two-factor sign-in
 }
 
 // NoLimit is a number of seats that never runs out.
@@ -121,6 +121,7 @@ type Rules struct {
 	Overrides   bool
 	CustomRoles bool
 	Leaving     bool
+	TwoFactor   bool // in a catalog without plans: a team may require two-factor sign-in
 
 	TransferBy         TransferBy
 	PreviousOwnerRole  RoleKey // what a transfer makes of the old owner
@@ -151,6 +152,7 @@ const (
 	ActionManageWebhooks
 	ActionReadAudit
 	ActionRecordAudit
+	ActionManageSecurity // say of whom two-factor sign-in is required
 	actionCount
 )
 
@@ -172,6 +174,14 @@ var ActionNames = [actionCount]string{
 	ActionManageWebhooks:    "manage_webhooks",
 	ActionReadAudit:         "read_audit",
 	ActionRecordAudit:       "record_audit",
+	ActionManageSecurity:    "manage_security",
+}
+
+// actionDefaults are the actions that a catalog may leave out, each with the
+// one whose permission it then takes: they came later, and the catalogs of
+// before stay readable.
+var actionDefaults = map[Action]Action{
+	ActionManageSecurity: ActionDeleteTeam,
 }
 
 func (a Action) String() string { return ActionNames[a] }
@@ -242,6 +252,7 @@ type RulesSpec struct {
 	Overrides          bool          `yaml:"overrides"`
 	CustomRoles        bool          `yaml:"custom_roles"`
 	Leaving            bool          `yaml:"leaving"`
+	TwoFactor          bool          `yaml:"two_factor"`
 	TransferBy         string        `yaml:"transfer_by"`
 	PreviousOwnerRole  string        `yaml:"previous_owner_role"`
 	OwnerTakesSeat     bool          `yaml:"owner_takes_seat"`

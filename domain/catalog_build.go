@@ -237,6 +237,7 @@ func (b *catalogBuilder) rules(spec RulesSpec) {
 		Overrides:          spec.Overrides,
 		CustomRoles:        spec.CustomRoles,
 		Leaving:            spec.Leaving,
+		TwoFactor:          spec.TwoFactor,
 		TransferBy:         TransferBy(spec.TransferBy),
 		OwnerTakesSeat:     spec.OwnerTakesSeat,
 		HomeTeamForInvited: spec.HomeTeamForInvited,
@@ -261,6 +262,9 @@ func (b *catalogBuilder) rules(spec RulesSpec) {
 	}
 	if len(b.catalog.Plans) > 0 && !linkPattern.MatchString(rules.UpgradeURL) {
 		b.problem("rules.upgrade_url", "is required where there are plans: a path such as /dashboard/subscribe, or an http(s) URL")
+	}
+	if len(b.catalog.Plans) > 0 && rules.TwoFactor {
+		b.problem("rules.two_factor", "is for a catalog without plans; each plan has a two_factor of its own")
 	}
 	for i, plan := range b.catalog.Plans {
 		if rules.OwnerTakesSeat && plan.Seats == 0 {
@@ -295,7 +299,9 @@ func (b *catalogBuilder) actions(specs map[string]string) {
 	for action, name := range ActionNames {
 		permission, ok := specs[name]
 		index, known := b.catalog.index[Permission(permission)]
+		_, optional := actionDefaults[Action(action)]
 		switch {
+		case !ok && optional:
 		case !ok:
 			b.problem("actions", "%s is required", name)
 		case !known:
@@ -303,6 +309,11 @@ func (b *catalogBuilder) actions(specs map[string]string) {
 		default:
 			b.catalog.Actions[Action(action)] = Permission(permission)
 			b.catalog.actionIndex[action] = index
+		}
+	}
+	for action, like := range actionDefaults {
+		if _, stated := specs[action.String()]; !stated {
+			b.catalog.Actions[action], b.catalog.actionIndex[action] = b.catalog.Actions[like], b.catalog.actionIndex[like]
 		}
 	}
 }

@@ -128,7 +128,7 @@ func TestNewCatalogReportsWhatIsWrong(t *testing.T) {
 			s.Resources = nil
 			s.Roles, s.Actions = s.Roles[1:2], nil
 			s.Roles[0].Permissions = nil
-		}, "resources rules.previous_owner_role " + strings.TrimSpace(strings.Repeat("actions ", len(domain.ActionNames)))},
+		}, "resources rules.previous_owner_role " + strings.TrimSpace(strings.Repeat("actions ", len(domain.ActionNames)-1))},
 		"resource twice": {func(s *domain.CatalogSpec) { s.Resources[1].Key = "team" }, "resources[1].key resources[1].actions[0] roles[0].permissions[0] roles[2].except[0]"},
 		"action twice":   {func(s *domain.CatalogSpec) { s.Resources[0].Actions[0] = "run" }, "resources[0].actions[1]"},
 		"scope":          {func(s *domain.CatalogSpec) { s.Resources[0].Scope = "world" }, "resources[0].scope"},

@@ -97,6 +97,11 @@ var (
 
 	ErrResetExpired = &Error{Kind: Gone, Code: "reset_expired", Detail: "This link has expired. Ask for a new one."}
 
+	ErrTwoFactorOn           = &Error{Kind: Conflict, Code: "two_factor_on", Detail: "An authenticator app is set up already. Remove it first."}
+	ErrTwoFactorOff          = &Error{Kind: Conflict, Code: "two_factor_off", Detail: "There is no second factor to change."}
+	ErrTwoFactorRequired     = &Error{Kind: Forbidden, Code: "two_factor_required", Detail: "This team requires two-factor sign-in. Set it up for your account, then try again."}
+	ErrTwoFactorNotAvailable = &Error{Kind: Conflict, Code: "two_factor_not_available", Detail: "This team's role catalog has no two-factor requirement."}
+
 	ErrAddressTaken       = &Error{Kind: Conflict, Code: "address_taken", Detail: "This address can't be used for a new account. Sign in, or reset the password."}
 	ErrInvalidCredentials = &Error{Kind: Unauthenticated, Code: "invalid_credentials", Detail: "The address or the password is wrong."}
 	ErrRoleInUse          = &Error{Kind: Conflict, Code: "role_in_use", Detail: "Somebody has this role. Name another one that they get instead."}

@@ -196,6 +196,11 @@ type (
 		Key  APIKeyID `json:"key"`
 		Name string   `json:"name"`
 	}
+
+	TwoFactorPolicyChanged struct {
+		Before TwoFactorPolicy `json:"before"`
+		After  TwoFactorPolicy `json:"after"`
+	}
 )
 
 // Overrides are permissions granted to or revoked from one member on top of
@@ -226,6 +231,21 @@ type (
 	}
 	ActiveTeamChanged struct {
 		Team TeamID `json:"team"`
+	}
+
+	// TwoFactorEnabled makes an authenticator app the second factor. Secret is
+	// what its codes are computed from.
+	TwoFactorEnabled struct {
+		Secret        Sealed         `json:"secret"`
+		RecoveryCodes []RecoveryHash `json:"recovery_codes"`
+	}
+	TwoFactorDisabled    struct{}
+	RecoveryCodesRenewed struct {
+		RecoveryCodes []RecoveryHash `json:"recovery_codes"`
+	}
+	RecoveryCodeUsed struct {
+		RecoveryCode RecoveryHash `json:"recovery_code"`
+		Left         int          `json:"left"`
 	}
 )
 
@@ -306,11 +326,16 @@ func (SiteRenamed) isEvent()                {}
 func (SiteRemoved) isEvent()                {}
 func (APIKeyCreated) isEvent()              {}
 func (APIKeyRevoked) isEvent()              {}
+func (TwoFactorPolicyChanged) isEvent()     {}
 func (UserRegistered) isEvent()             {}
 func (EmailVerified) isEvent()              {}
 func (UserRenamed) isEvent()                {}
 func (PasswordChanged) isEvent()            {}
 func (ActiveTeamChanged) isEvent()          {}
+func (TwoFactorEnabled) isEvent()           {}
+func (TwoFactorDisabled) isEvent()          {}
+func (RecoveryCodesRenewed) isEvent()       {}
+func (RecoveryCodeUsed) isEvent()           {}
 func (AddressClaimed) isEvent()             {}
 func (SessionStarted) isEvent()             {}
 func (SessionEnded) isEvent()               {}

@@ -58,6 +58,10 @@ func anyEvent(t *rapid.T, catalog string) domain.Event {
 		func() domain.Event { return domain.SiteRemoved{Site: s()} },
 		func() domain.Event { return domain.APIKeyCreated{Key: k(), Role: r()} },
 		func() domain.Event { return domain.APIKeyRevoked{Key: k()} },
+		func() domain.Event {
+			required := pick(t, "required", []domain.RequiredOf{domain.RequiredOfEveryone, domain.RequiredOfRoles, domain.RequiredOfNobody, ""})
+			return domain.TwoFactorPolicyChanged{After: domain.TwoFactorPolicy{Required: required, Roles: []role{r(), r()}}}
+		},
 		func() domain.Event { return domain.UserRegistered{} }, // of another stream
 		func() domain.Event { return domain.TeamDeleted{} },
 		func() domain.Event { return nil },
@@ -94,6 +98,7 @@ func TestFoldingNeverFailsWhateverHappened(t *testing.T) {
 			if m, ok := state.Member("ann"); ok {
 				state.MemberActions(by, m, now)
 				state.Overrides(m)
+				state.TwoFactorDeadline("ann")
 			}
 			for _, r := range builtins["tenants"].Roles {
 				state.Assignable(by, r, now)

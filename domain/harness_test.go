@@ -270,6 +270,27 @@ func revokeKey(by domain.Actor, id string) command {
 	}
 }
 
+// requireOf asks for two-factor sign-in, by somebody who has it.
+func requireOf(by domain.Actor, policy domain.TwoFactorPolicy) command {
+	return func(t *domain.Team, now time.Time) ([]domain.Event, error) {
+		return t.SetTwoFactorPolicy(by, policy, true, now)
+	}
+}
+
+func everyone(graceDays int) domain.TwoFactorPolicy {
+	return domain.TwoFactorPolicy{Required: domain.RequiredOfEveryone, GraceDays: graceDays}
+}
+
+func ofRoles(graceDays int, roles ...role) domain.TwoFactorPolicy {
+	return domain.TwoFactorPolicy{Required: domain.RequiredOfRoles, Roles: roles, GraceDays: graceDays}
+}
+
+var ofNobody = domain.TwoFactorPolicy{Required: domain.RequiredOfNobody}
+
+func required(policy domain.TwoFactorPolicy) evs {
+	return evs{domain.TwoFactorPolicyChanged{After: policy}}
+}
+
 // scenario is one line of a page: given what has happened, when somebody does
 // something, then these events follow, or that refusal. Neither means that
 // nothing had to be done.

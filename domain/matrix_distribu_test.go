@@ -56,6 +56,9 @@ ADMIN,MEMBER      ok    ok    np     ok      np       404      404
 == rename         OWNER ADMIN MEMBER k.ADMIN k.MEMBER stranger OPS
 team              ok    np    np     np      np       404      404
 
+== require_factor OWNER ADMIN MEMBER k.ADMIN k.MEMBER stranger OPS
+everyone          plan  np    np     np      np       404      404
+
 == delete         OWNER ADMIN MEMBER k.ADMIN k.MEMBER stranger OPS
 team              ok    np    np     np      np       404      404
 

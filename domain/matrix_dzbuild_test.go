@@ -72,6 +72,9 @@ admin,manager,operator,read_only ok ok np np np ok np np np 404 404
 == rename       owner admin manager operator read_only k.admin k.manager k.operator k.read_only stranger OPS
 team            ok    ok    np      np       np        ok      np        np         np          404      404
 
+== require_factor owner admin manager operator read_only k.admin k.manager k.operator k.read_only stranger OPS
+everyone        ok    ok    np      np       np        ok      np        np         np          404      404
+
 == delete       owner admin manager operator read_only k.admin k.manager k.operator k.read_only stranger OPS
 team            ok    np    np      np       np        np      np        np         np          404      404
 

@@ -75,6 +75,9 @@ admin,manager,member,viewer ok ok np np    np     ok      np        np       np 
 == rename       owner admin manager member viewer k.admin k.manager k.member k.viewer stranger OPS
 team            ok    ok    np      np     np     ok      np        np       np       404      404
 
+== require_factor owner admin manager member viewer k.admin k.manager k.member k.viewer stranger OPS
+everyone        ok    ok    np      np     np     ok      np        np       np       404      404
+
 == delete       owner admin manager member viewer k.admin k.manager k.member k.viewer stranger OPS
 team            ok    np    np      np     np     np      np        np       np       404      404
 

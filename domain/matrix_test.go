@@ -23,9 +23,11 @@ import (
 //	owner owner_required
 //	perm  owner_is_permanent      self  cannot_remove_self        leave leaving_not_allowed
 //	404   not_found               422   invalid_field             op    operator_only
+//	plan  two_factor_not_available
 var codes = map[string]string{
 	"np": "not_permitted", "rank": "rank_too_low", "role": "role_not_assignable", "perm": "owner_is_permanent", "owner": "owner_required",
 	"self": "cannot_remove_self", "leave": "leaving_not_allowed", "404": "not_found", "422": "invalid_field", "op": "operator_only",
+	"plan": "two_factor_not_available",
 }
 
 // outcome is the word of the legend for what came out.
@@ -100,6 +102,7 @@ var actions = map[string]func(by domain.Actor, target user, with string) command
 	"add_site":          func(by domain.Actor, _ user, _ string) command { return addSite(by, "west") },
 	"rename_site":       func(by domain.Actor, _ user, _ string) command { return renameNorth(by, "West") },
 	"remove_site":       func(by domain.Actor, _ user, _ string) command { return removeSite(by, "north") },
+	"require_factor":    func(by domain.Actor, _ user, _ string) command { return requireOf(by, everyone(7)) },
 }
 
 // aboutMembers are the actions whose grid has a line for each target.

@@ -52,6 +52,14 @@ func (p *picture) wrong(event domain.Event, by domain.Actor) string {
 		return p.needs(by, p.mayKeys)
 	case domain.SiteAdded, domain.SiteRenamed, domain.SiteRemoved:
 		return p.needs(by, p.maySites)
+	case domain.TwoFactorPolicyChanged:
+		if e.After.Required != domain.RequiredOfNobody && !slices.Contains(p.factorPlans, p.plan) {
+			return "not on this plan"
+		}
+		if cmp.Equal(e.Before, e.After) || !cmp.Equal(e.Before, p.required) {
+			return "not from what it was to another"
+		}
+		return p.needs(by, p.mayRequire)
 	case domain.OwnershipTransferRequested:
 		_, member := p.roles[e.To]
 		if p.operatorTransfers || by != as(p.owner) || e.To == p.owner || !member || p.transfer != nil || !e.ExpiresAt.Equal(p.at.Add(3*day)) {

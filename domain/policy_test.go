@@ -18,8 +18,11 @@ type policy struct {
 	allSites []role
 	limits   map[string]int // of the plans; none means no limit
 	onSites  []string       // resources that belong to a site
+	// factorPlans are the plans on which a team may require two-factor sign-in;
+	// the empty one stands for there being none.
+	factorPlans []string
 
-	mayInvite, mayRename, mayDelete, mayChange, mayRemove, mayOverride, mayGrant, maySites, mayKeys, mayTransfer domain.Permission
+	mayInvite, mayRename, mayDelete, mayChange, mayRemove, mayOverride, mayGrant, maySites, mayKeys, mayTransfer, mayRequire domain.Permission
 
 	assign, change, remove, override string // "<" below one's own level, "<=" up to it, "" never
 
@@ -34,7 +37,7 @@ var policies = map[string]policy{
 		levels:    map[role]int{"OWNER": 3, "ADMIN": 2, "MEMBER": 1},
 		limits:    map[string]int{"starter": 10, "growth": 50, "scale": 500},
 		mayInvite: "team:invite", mayRename: "company:update", mayDelete: "company:delete", mayChange: "team:change_role",
-		mayRemove: "team:remove", mayKeys: "api_keys:create", mayTransfer: "company:transfer",
+		mayRemove: "team:remove", mayKeys: "api_keys:create", mayTransfer: "company:transfer", mayRequire: "company:update",
 		assign: "<", change: "<", remove: "<",
 		ownerTakesSeat: true, operatorTransfers: true, previousOwner: "ADMIN",
 	},
@@ -45,6 +48,7 @@ var policies = map[string]policy{
 		onSites:   []string{"dashboards", "products", "orders", "customers", "settings", "shipping_rates", "payment_methods", "reports"},
 		mayInvite: "team:invite", mayRename: "account:update", mayDelete: "account:delete", mayChange: "team:change_role",
 		mayRemove: "team:remove", mayGrant: "team:change_role", maySites: "stores:manage", mayKeys: "api_keys:manage", mayTransfer: "ownership:transfer",
+		mayRequire: "account:update", factorPlans: []string{"unlimited", "enterprise"},
 		assign: "<=", change: "<=", remove: "<=",
 		previousOwner: "admin",
 	},
@@ -52,6 +56,7 @@ var policies = map[string]policy{
 		levels:    fiveRoles,
 		mayInvite: "team:create", mayRename: "tenant:update", mayDelete: "tenant:delete", mayChange: "team:update",
 		mayRemove: "team:delete", mayOverride: "team:update", mayKeys: "integrations:update", mayTransfer: "ownership:transfer",
+		mayRequire: "settings:update", factorPlans: []string{""},
 		assign: "<", change: "<", remove: "<=", override: "<",
 		ownerTakesSeat: true, leaving: true, previousOwner: "admin",
 	},
@@ -63,6 +68,7 @@ var policies = map[string]policy{
 		mayInvite: "members:invite", mayRename: "team:update", mayDelete: "team:delete", mayChange: "members:change_role",
 		mayRemove: "members:remove", mayOverride: "members:set_permissions", mayGrant: "members:grant_projects",
 		maySites: "projects:manage", mayKeys: "api_keys:manage", mayTransfer: "ownership:transfer",
+		mayRequire: "security:manage", factorPlans: []string{"free", "team", "business"},
 		assign: "<=", change: "<", remove: "<", override: "<",
 		ownerTakesSeat: true, leaving: true, previousOwner: "admin",
 	},
@@ -94,6 +100,7 @@ type picture struct {
 	invitations map[domain.InvitationID]*naiveInvitation
 	keys        map[domain.APIKeyID]domain.APIKeyCreated
 	transfer    *domain.OwnershipTransferRequested // while it is open
+	required    domain.TwoFactorPolicy
 }
 
 type naiveInvitation struct {
@@ -106,7 +113,7 @@ type naiveInvitation struct {
 
 func look(history []happened, at time.Time) *picture {
 	p := &picture{
-		at: at, roles: map[user]role{}, overrides: map[user]domain.Overrides{}, grants: map[user][]grant{},
+		at: at, required: ofNobody, roles: map[user]role{}, overrides: map[user]domain.Overrides{}, grants: map[user][]grant{},
 		invitations: map[domain.InvitationID]*naiveInvitation{}, keys: map[domain.APIKeyID]domain.APIKeyCreated{},
 	}
 	gone := func(u user) {
@@ -175,6 +182,8 @@ func look(history []happened, at time.Time) *picture {
 			p.keys[e.Key] = e
 		case domain.APIKeyRevoked:
 			delete(p.keys, e.Key)
+		case domain.TwoFactorPolicyChanged:
+			p.required = e.After
 		}
 	}
 	if p.transfer != nil && !at.Before(p.transfer.ExpiresAt) {
@@ -303,4 +312,29 @@ func (p *picture) gives(by domain.Actor, r role, reach string, on domain.SiteID)
 	}
 	here, ok := p.roleOn(by, on)
 	return ok && reaches(reach, p.levels[here], level)
+}
+
+// deadline is from when on a member needs a second factor: the time of grace
+// after the last moment at which none was required of them.
+func deadline(history []happened, u user) (time.Time, bool) {
+	var start time.Time
+	covered := false
+	for i, h := range history {
+		before := covered
+		if covered = look(history[:i+1], h.at).covers(u); covered && !before {
+			start = h.at
+		}
+	}
+	p := look(history, time.Time{})
+	return start.Add(time.Duration(p.required.GraceDays) * day), p.covers(u)
+}
+
+// covers tells whether a second factor is required of a member at some time.
+func (p *picture) covers(u user) bool {
+	r, ok := p.roles[u]
+	if !ok || !slices.Contains(p.factorPlans, p.plan) {
+		return false
+	}
+	return p.required.Required == domain.RequiredOfEveryone ||
+		p.required.Required == domain.RequiredOfRoles && slices.Contains(p.required.Roles, r)
 }

@@ -198,7 +198,7 @@ func TestDistribuSigningUpCreatesACompanyWhoseOwnerYouAre(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(evs{domain.TeamCreated{
-		Name: "My company", Catalog: "distribu", CatalogVersion: 1, Plan: "starter",
+		Name: "My company", Catalog: "distribu", CatalogVersion: 2, Plan: "starter",
 		Owner: "sam", OwnerRole: "OWNER", OwnerAddress: address("sam"),
 	}}, events); diff != "" {
 		t.Error(diff)

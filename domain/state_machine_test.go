@@ -294,6 +294,14 @@ var steps = map[string]step{
 	"operator's transfer": func(t *rapid.T, m *machine, by domain.Actor) (evs, error) {
 		return m.team.OperatorTransfer(by, pick(t, "whom", folk))
 	},
+	"require two-factor": func(t *rapid.T, m *machine, by domain.Actor) (evs, error) {
+		var some []role
+		for range dice.Draw(t, "roles") % 3 {
+			some = append(some, m.someRole(t))
+		}
+		policy := pick(t, "policy", []domain.TwoFactorPolicy{ofNobody, everyone(0), everyone(3), ofRoles(2, some...), ofRoles(0, some...)})
+		return m.team.SetTwoFactorPolicy(by, policy, true, m.now)
+	},
 	"delete": func(t *rapid.T, m *machine, by domain.Actor) (evs, error) {
 		if dice.Draw(t, "really") > 100 { // else there is little left to try
 			return nil, nil
@@ -393,7 +401,7 @@ const sequence = 100
 var repertoire = []string{
 	"expire", "accept", "invite", "resend", "confirm transfer", "change role", "remove", "accept", "decline", "cancel",
 	"set overrides", "set sites", "request transfer", "operator's transfer", "revoke key", "create key", "invite", "leave", "time passes", "expire",
-	"time passes", "set plan", "cancel transfer", "rename", "add site", "rename site", "remove site", "invite", "accept", "delete",
+	"time passes", "set plan", "require two-factor", "cancel transfer", "rename", "add site", "rename site", "remove site", "invite", "accept", "delete",
 }
 
 // populate gives the team members, sites and a plan to begin with.
@@ -438,6 +446,14 @@ func TestTeamKeepsItsInvariants(t *testing.T) {
 						m.record(t, by, events, err)
 					}
 					m.questions(t)
+				}
+
+				for _, u := range folk {
+					got, required := m.team.TwoFactorDeadline(u)
+					want, naive := deadline(m.history, u)
+					if required != naive || required && !got.Equal(want) {
+						t.Fatalf("%s needs a second factor from %v, %t; want %v, %t", u, got, required, want, naive)
+					}
 				}
 
 				// Any prefix folded, with questions in between, plus the rest equals

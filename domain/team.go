@@ -36,6 +36,7 @@ type Team struct {
 	roles       []*Role // the team's own, beside the catalog's
 	keys        map[APIKeyID]*APIKey
 	transfer    *Transfer // the last one asked for
+	twoFactor   twoFactorRule
 }
 
 // Catalogs gives the role catalog of a name as it is in force; nil when there
@@ -65,7 +66,8 @@ type Member struct {
 
 	Sites []MemberSite
 
-	place int // in the roll
+	place       int       // in the roll
+	factorSince time.Time // from when on a second factor is required of them; zero when none is
 }
 
 // MemberSite is a member's role on one site.
@@ -166,6 +168,7 @@ func NewTeam(id TeamID, catalogs Catalogs) *Team {
 		members: map[UserID]*Member{}, memberBy: map[AddressID]UserID{},
 		invitations: map[InvitationID]*Invitation{}, pendingBy: map[AddressID]InvitationID{},
 		siteBy: map[SiteID]*Site{}, keys: map[APIKeyID]*APIKey{},
+		twoFactor: twoFactorRule{TwoFactorPolicy: TwoFactorPolicy{Required: RequiredOfNobody}},
 	}
 }
 

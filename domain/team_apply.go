@@ -19,6 +19,7 @@ func (t *Team) Apply(event Event, meta Meta) {
 		t.deleted = true
 	case PlanChanged:
 		t.plan = e.To
+		t.coverAll(meta.At)
 
 	case MemberInvited:
 		t.invitations[e.Invitation] = &Invitation{
@@ -54,6 +55,7 @@ func (t *Team) Apply(event Event, meta Meta) {
 	case RoleChanged:
 		if member, ok := t.members[e.User]; ok {
 			member.Role, member.RoleGiven = e.To, given
+			t.cover(member, meta.At)
 		}
 	case PermissionsChanged:
 		if member, ok := t.members[e.User]; ok {
@@ -79,11 +81,13 @@ func (t *Team) Apply(event Event, meta Meta) {
 		t.owner = e.To
 		if old, ok := t.members[e.From]; ok {
 			old.Role, old.RoleGiven = e.FromRole, given
+			t.cover(old, meta.At)
 		}
 		if owner, ok := t.members[e.To]; ok {
 			// An owner has everything: overrides and grants of before are void.
 			owner.Role, owner.RoleGiven = t.catalog.OwnerRole().Key, given
 			owner.Granted, owner.Revoked, owner.Sites = PermissionSet{}, PermissionSet{}, nil
+			t.cover(owner, meta.At)
 		}
 
 	case RoleDefined:
@@ -116,6 +120,10 @@ func (t *Team) Apply(event Event, meta Meta) {
 		if key, ok := t.keys[e.Key]; ok {
 			key.Revoked = true
 		}
+
+	case TwoFactorPolicyChanged:
+		t.twoFactor.TwoFactorPolicy, t.twoFactor.given = e.After, given
+		t.coverAll(meta.At)
 	}
 }
 
@@ -125,6 +133,7 @@ func (t *Team) join(member *Member) {
 	}
 	t.members[member.User] = member
 	t.roll.add(member)
+	t.cover(member, member.JoinedAt)
 	if member.Address != "" {
 		t.memberBy[member.Address] = member.User
 	}

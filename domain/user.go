@@ -17,6 +17,10 @@ type User struct {
 	activeTeam   TeamID
 	registeredAt time.Time
 	changedAt    time.Time
+
+	totp           Sealed         // the secret of the authenticator app
+	recoveryCodes  []RecoveryHash // that are left
+	credentialsSet uint64         // the position at which what signs in was changed last
 }
 
 // NewUser is an account before its first event.
@@ -107,14 +111,23 @@ func (u *User) Apply(event Event, meta Meta) {
 	case UserRegistered:
 		u.address, u.email, u.name = e.Address, e.Email, e.Name
 		u.passwordHash, u.dataKey, u.verified = e.PasswordHash, e.DataKey, e.Verified
-		u.registeredAt, u.passwordSet = meta.At, meta.Position
+		u.registeredAt, u.passwordSet, u.credentialsSet = meta.At, meta.Position, meta.Position
 	case EmailVerified:
 		u.verified = true
 	case UserRenamed:
 		u.name = e.Name
 	case PasswordChanged:
-		u.passwordHash, u.passwordSet = e.PasswordHash, meta.Position
+		u.passwordHash, u.passwordSet, u.credentialsSet = e.PasswordHash, meta.Position, meta.Position
 	case ActiveTeamChanged:
 		u.activeTeam = e.Team
+	case TwoFactorEnabled:
+		u.totp, u.recoveryCodes, u.credentialsSet = e.Secret, e.RecoveryCodes, meta.Position
+	case TwoFactorDisabled:
+		u.totp, u.credentialsSet = "", meta.Position
+		u.dropCodesWithoutFactor()
+	case RecoveryCodesRenewed:
+		u.recoveryCodes = e.RecoveryCodes
+	case RecoveryCodeUsed:
+		u.dropUsed(e.RecoveryCode)
 	}
 }

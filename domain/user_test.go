@@ -27,6 +27,14 @@ func TestUser(t *testing.T) {
 	reset := func(at time.Time) func(*domain.User) ([]domain.Event, error) {
 		return func(u *domain.User) ([]domain.Event, error) { return u.ResetPassword("sealed-new", t0, at) }
 	}
+	codes, others := []domain.RecoveryHash{"c1", "c2"}, []domain.RecoveryHash{"c3"}
+	app := domain.TwoFactorEnabled{Secret: "sealed-secret", RecoveryCodes: codes}
+	enabled := func(u *domain.User) ([]domain.Event, error) { return u.EnableTwoFactor("sealed-secret", codes) }
+	disabled := func(u *domain.User) ([]domain.Event, error) { return u.DisableTwoFactor() }
+	renewed := func(u *domain.User) ([]domain.Event, error) { return u.RenewRecoveryCodes(others) }
+	used := func(code domain.RecoveryHash) func(*domain.User) ([]domain.Event, error) {
+		return func(u *domain.User) ([]domain.Event, error) { return u.UseRecoveryCode(code) }
+	}
 	chosen := func(u *domain.User) ([]domain.Event, error) { return u.ChooseTeam("team-2") }
 	for _, c := range []struct {
 		name  string
@@ -54,6 +62,26 @@ func TestUser(t *testing.T) {
 		{"chooses a team", evs{registered}, chosen, evs{domain.ActiveTeamChanged{Team: "team-2"}}, nil},
 		{"which is remembered", evs{registered, domain.ActiveTeamChanged{Team: "team-2"}}, chosen, nil, nil},
 		{"not without an account", nil, chosen, nil, domain.ErrNotFound},
+
+		{"sets up an authenticator app", evs{registered}, enabled, evs{app}, nil},
+		{"one at a time", evs{registered, app}, enabled, nil, domain.ErrTwoFactorOn},
+		{"again after it was removed", evs{registered, app, domain.TwoFactorDisabled{}}, enabled, evs{app}, nil},
+		{"not without an account", nil, enabled, nil, domain.ErrNotFound},
+		{"removes the app", evs{registered, app}, disabled, evs{domain.TwoFactorDisabled{}}, nil},
+		{"once", evs{registered, app, domain.TwoFactorDisabled{}}, disabled, nil, domain.ErrTwoFactorOff},
+		{"not without one", evs{registered}, disabled, nil, domain.ErrTwoFactorOff},
+		{"not without an account", nil, disabled, nil, domain.ErrNotFound},
+		{"signs in with a recovery code", evs{registered, app}, used("c2"), evs{domain.RecoveryCodeUsed{RecoveryCode: "c2", Left: 1}}, nil},
+		{"which works once", evs{registered, app, domain.RecoveryCodeUsed{RecoveryCode: "c2", Left: 1}}, used("c2"), nil, domain.ErrInvalidCredentials},
+		{"as each of them", evs{registered, app, domain.RecoveryCodeUsed{RecoveryCode: "c2", Left: 1}}, used("c1"), evs{domain.RecoveryCodeUsed{RecoveryCode: "c1"}}, nil},
+		{"not with another", evs{registered, app}, used("c9"), nil, domain.ErrInvalidCredentials},
+		{"not with one from before the app was removed", evs{registered, app, domain.TwoFactorDisabled{}}, used("c1"), nil, domain.ErrInvalidCredentials},
+		{"not with one that was replaced", evs{registered, app, domain.RecoveryCodesRenewed{RecoveryCodes: others}}, used("c1"), nil, domain.ErrInvalidCredentials},
+		{"but with one of the new", evs{registered, app, domain.RecoveryCodesRenewed{RecoveryCodes: others}}, used("c3"), evs{domain.RecoveryCodeUsed{RecoveryCode: "c3"}}, nil},
+		{"not without an account", nil, used("c1"), nil, domain.ErrInvalidCredentials},
+		{"gets new recovery codes", evs{registered, app}, renewed, evs{domain.RecoveryCodesRenewed{RecoveryCodes: others}}, nil},
+		{"not without a second factor", evs{registered}, renewed, nil, domain.ErrTwoFactorOff},
+		{"not without an account", nil, renewed, nil, domain.ErrNotFound},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			events, err := c.when(fold(c.given...))
@@ -85,6 +113,23 @@ func TestUser(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+	if u.HasSecondFactor() || u.CredentialsSet() != 4 {
+		t.Errorf("without an app: %t, set at %d", u.HasSecondFactor(), u.CredentialsSet())
+	}
+	// A copy of a user isn't changed by what happens later.
+	u.Apply(app, meta(5, as("ann"), t0))
+	before := *u
+	u.Apply(domain.RecoveryCodeUsed{RecoveryCode: "c1", Left: 1}, meta(6, as("ann"), t0))
+	if !before.HasSecondFactor() || before.TOTP() != "sealed-secret" || before.RecoveryCodesLeft() != 2 || before.CredentialsSet() != 5 {
+		t.Errorf("the copy has %d codes", before.RecoveryCodesLeft())
+	}
+	if u.RecoveryCodesLeft() != 1 || u.CredentialsSet() != 5 {
+		t.Errorf("%d codes are left, credentials set at %d", u.RecoveryCodesLeft(), u.CredentialsSet())
+	}
+	u.Apply(domain.TwoFactorDisabled{}, meta(7, as("ann"), t0))
+	if u.HasSecondFactor() || u.RecoveryCodesLeft() != 0 || u.CredentialsSet() != 7 {
+		t.Errorf("after the app was removed: %d codes, set at %d", u.RecoveryCodesLeft(), u.CredentialsSet())
 	}
 	if domain.NewUser("bob").Exists() {
 		t.Error("an account exists before its first event")

@@ -63,11 +63,18 @@ var kinds = newCodec(
 	current[domain.APIKeyCreated]("api_key_created.v1"),
 	current[domain.APIKeyRevoked]("api_key_revoked.v1"),
 
+	current[domain.TwoFactorPolicyChanged]("two_factor_policy_changed.v1"),
+
 	current[domain.UserRegistered]("user_registered.v1"),
 	current[domain.EmailVerified]("email_verified.v1"),
 	current[domain.UserRenamed]("user_renamed.v1"),
 	current[domain.PasswordChanged]("password_changed.v1"),
 	current[domain.ActiveTeamChanged]("active_team_changed.v1"),
+
+	current[domain.TwoFactorEnabled]("two_factor_enabled.v1"),
+	current[domain.TwoFactorDisabled]("two_factor_disabled.v1"),
+	current[domain.RecoveryCodesRenewed]("recovery_codes_renewed.v1"),
+	current[domain.RecoveryCodeUsed]("recovery_code_used.v1"),
 
 	current[domain.AddressClaimed]("address_claimed.v1"),
 

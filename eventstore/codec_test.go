@@ -87,6 +87,11 @@ var samples = map[string]domain.Event{
 	},
 	"api_key_revoked.v1": domain.APIKeyRevoked{Key: sampleKey, Name: "CI"},
 
+	"two_factor_policy_changed.v1": domain.TwoFactorPolicyChanged{
+		Before: domain.TwoFactorPolicy{Required: domain.RequiredOfRoles, Roles: []domain.RoleKey{"OWNER", "ADMIN"}, GraceDays: 7},
+		After:  domain.TwoFactorPolicy{Required: domain.RequiredOfRoles, Roles: []domain.RoleKey{"ADMIN"}, GraceDays: 30},
+	},
+
 	"user_registered.v1": domain.UserRegistered{
 		Address: sampleAddress, Email: "kb.3~ZW1haWw", Name: "kb.3~bmFtZQ", PasswordHash: "kb.3~aGFzaA", DataKey: "kb.3", Verified: true,
 	},
@@ -94,6 +99,13 @@ var samples = map[string]domain.Event{
 	"user_renamed.v1":        domain.UserRenamed{Name: "kb.3~bmFtZQ"},
 	"password_changed.v1":    domain.PasswordChanged{PasswordHash: "kb.3~aGFzaA"},
 	"active_team_changed.v1": domain.ActiveTeamChanged{Team: sampleTeam},
+
+	"two_factor_enabled.v1": domain.TwoFactorEnabled{
+		Secret: "kb.3~c2VjcmV0", RecoveryCodes: []domain.RecoveryHash{domain.RecoveryHash(sampleAddress), "00ff"},
+	},
+	"two_factor_disabled.v1":    domain.TwoFactorDisabled{},
+	"recovery_codes_renewed.v1": domain.RecoveryCodesRenewed{RecoveryCodes: []domain.RecoveryHash{domain.RecoveryHash(sampleAddress)}},
+	"recovery_code_used.v1":     domain.RecoveryCodeUsed{RecoveryCode: domain.RecoveryHash(sampleAddress), Left: 9},
 
 	"address_claimed.v1": domain.AddressClaimed{User: sampleUser},
 

@@ -11,7 +11,8 @@ import (
 )
 
 // auditModel is the audit log of every team: an entry for each event of the
-// team, and for each sign-in and sign-out of its members. Entries are only
+// team, for each sign-in and sign-out of its members and for each change to
+// how they sign in. Entries are only
 // ever added. Personal data stays sealed in its tables and is opened when it
 // is read, so the key of an erased person takes it out of every log at once.
 //
@@ -57,8 +58,8 @@ var (
 	auditLabels = newJournalShape("audit_labels", 1, `given BIGINT, name TEXT, email TEXT`)
 
 	// auditSubjects are whoever and whatever has a label, with the present one;
-	// and for a user the sealed address and the teams, for the entries of
-	// sign-ins. A team that is deleted is none any more.
+	// and for a user the sealed address and the teams, for the entries of what
+	// they do in none of them. A team that is deleted is none any more.
 	auditSubjects = newShape("audit_subjects", 1, `id TEXT, label BIGINT, email TEXT, teams TEXT`)
 
 	// auditTimes tell how far the clock had come at some positions, and
@@ -152,11 +153,18 @@ func (f *auditFold) event(ctx context.Context, c *eventstore.Commit, i int) erro
 	case domain.UserRenamed:
 		return f.relabel(ctx, c, i, id, string(e.Name))
 	case domain.SessionStarted:
-		return f.session(ctx, c, i, "session.started", e.User, e.Session)
+		return f.personal(ctx, c, i, e.User, auditEntry{action: "session.started", targetType: "session", target: string(e.Session)})
 	case domain.SessionEnded:
-		return f.session(ctx, c, i, "session.ended", e.User, e.Session)
+		return f.personal(ctx, c, i, e.User, auditEntry{action: "session.ended", targetType: "session", target: string(e.Session)})
 	}
-	if c.Stream.Kind != eventstore.KindTeam {
+	switch c.Stream.Kind {
+	case eventstore.KindTeam:
+	case eventstore.KindUser:
+		if entry, ok := accountEntryOf(c.Events[i].Event, domain.UserID(id)); ok {
+			return f.personal(ctx, c, i, domain.UserID(id), entry)
+		}
+		return nil
+	default:
 		return nil
 	}
 	if err := f.before(ctx, c, i); err != nil {
@@ -230,9 +238,9 @@ func (f *auditFold) part(ctx context.Context, team string, user domain.UserID) e
 	})
 }
 
-// session enters a sign-in or sign-out in the log of every team that the user
-// is a member of.
-func (f *auditFold) session(ctx context.Context, c *eventstore.Commit, i int, action string, user domain.UserID, session domain.SessionID) error {
+// personal enters what a user did in no team, such as a sign-in, in the log of
+// every team that they are a member of.
+func (f *auditFold) personal(ctx context.Context, c *eventstore.Commit, i int, user domain.UserID, entry auditEntry) error {
 	member, err := f.subjects.get(ctx, key{a: string(user)})
 	if err != nil {
 		return err
@@ -248,7 +256,7 @@ func (f *auditFold) session(ctx context.Context, c *eventstore.Commit, i int, ac
 		if alive == nil {
 			continue
 		}
-		if err := f.enter(ctx, c, i, team, auditEntry{action: action, targetType: "session", target: string(session)}); err != nil {
+		if err := f.enter(ctx, c, i, team, entry); err != nil {
 			return err
 		}
 	}

@@ -98,6 +98,26 @@ func auditEntryOf(event domain.Event, team string) (auditEntry, bool) {
 		return about("api_key", string(e.Key), "api_key.created", nil, after)
 	case domain.APIKeyRevoked:
 		return about("api_key", string(e.Key), "api_key.revoked", object{"name": e.Name}, nil)
+
+	case domain.TwoFactorPolicyChanged:
+		return about("team", team, "two_factor_policy.changed", policyObject(e.Before), policyObject(e.After))
+	}
+	return auditEntry{}, false
+}
+
+// accountEntryOf is the entry for an event of an account, in the log of every
+// team that its user is in: who answers for a team wants to know how its
+// members sign in.
+func accountEntryOf(event domain.Event, user domain.UserID) (auditEntry, bool) {
+	switch e := event.(type) {
+	case domain.TwoFactorEnabled:
+		return aboutMember(user, "two_factor.enabled", nil, nil)
+	case domain.TwoFactorDisabled:
+		return aboutMember(user, "two_factor.disabled", nil, nil)
+	case domain.RecoveryCodesRenewed:
+		return aboutMember(user, "two_factor.recovery_codes_renewed", nil, nil)
+	case domain.RecoveryCodeUsed:
+		return aboutMember(user, "two_factor.recovery_code_used", nil, object{"left": e.Left})
 	}
 	return auditEntry{}, false
 }
@@ -143,6 +163,14 @@ func definitionObject(d domain.RoleDefinition) object {
 		"name": d.Name, "description": d.Description, "level": d.Level,
 		"permissions": append([]domain.Permission{}, d.Permissions...),
 	}
+}
+
+func policyObject(p domain.TwoFactorPolicy) object {
+	policy := object{"required": p.Required, "grace_days": p.GraceDays}
+	if p.Required == domain.RequiredOfRoles {
+		policy["roles"] = p.Roles
+	}
+	return policy
 }
 
 func instant(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }

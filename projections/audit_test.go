@@ -65,6 +65,10 @@ func TestAuditEntries(t *testing.T) {
 		{domain.APIKeyCreated{Key: key, Name: "deploy", Role: "ADMIN", Prefix: "rk_1", SecretHash: "5ec7e7", ExpiresAt: &expires}, "api_key.created", ofKey, ``,
 			`{"expires_at":"2026-05-01T00:00:00.123456Z","name":"deploy","prefix":"rk_1","role":"ADMIN"}`},
 		{domain.APIKeyRevoked{Key: key, Name: "deploy"}, "api_key.revoked", ofKey, `{"name":"deploy"}`, ``},
+		{domain.TwoFactorPolicyChanged{
+			Before: domain.TwoFactorPolicy{Required: domain.RequiredOfNobody},
+			After:  domain.TwoFactorPolicy{Required: domain.RequiredOfRoles, Roles: []domain.RoleKey{"OWNER", "ADMIN"}, GraceDays: 7},
+		}, "two_factor_policy.changed", ofTeam("Acme & Co"), `{"grace_days":0,"required":"nobody"}`, `{"grace_days":7,"required":"roles","roles":["OWNER","ADMIN"]}`},
 		{domain.MemberLeft{User: bob, Role: "MEMBER"}, "member.left", member, `{"role":"MEMBER"}`, ``},
 		{domain.MemberJoined{User: bob, Invitation: invitation, Role: "MEMBER"}, "member.joined", member, ``, fmt.Sprintf(`{"invitation":%q,"role":"MEMBER","sites":[]}`, invitation)},
 		{domain.MemberRemoved{User: bob, Role: "MEMBER"}, "member.removed", member, `{"role":"MEMBER"}`, ``},
@@ -157,6 +161,49 @@ func TestAuditOfSessions(t *testing.T) {
 				}
 			}
 			same(t, "actions", want, got)
+		}
+	})
+}
+
+// What a user changes about their own sign-in stands in the log of every team
+// that they are in at the time, and nothing of what it was changed to.
+func TestAuditOfTwoFactor(t *testing.T) {
+	w := newWorld(t)
+	ann, bob := w.register("Ann", "ann@example.com"), w.register("Bob", "bob@example.com")
+	one, two := w.team(ann, "One"), w.team(ann, "Two")
+	w.join(one, ann, bob)
+	asBob := by{actor: domain.ByUser(bob), ip: "203.0.113.9", agent: "Mozilla/5.0 <x>", request: "req-1"}
+	codes := []domain.RecoveryHash{"ha5h"}
+	var want []AuditEntry
+	for _, c := range []struct {
+		event         domain.Event
+		action, after string
+	}{
+		{domain.TwoFactorEnabled{Secret: w.seal(w.newKey(), "p", "secret"), RecoveryCodes: codes}, "two_factor.enabled", ""},
+		{domain.RecoveryCodeUsed{RecoveryCode: "ha5h", Left: 9}, "two_factor.recovery_code_used", `{"left":9}`},
+		{domain.RecoveryCodesRenewed{RecoveryCodes: codes}, "two_factor.recovery_codes_renewed", ""},
+		{domain.TwoFactorDisabled{}, "two_factor.disabled", ""},
+	} {
+		commit := w.commit(userStream(bob), asBob, c.event)
+		want = append(want, AuditEntry{
+			ID: commit.ID(), Position: commit.Position, At: commit.At, Action: c.action, RequestID: "req-1", After: raw(c.after),
+			Actor:  AuditActor{Type: domain.ActorUser, ID: string(bob), Name: "Bob", Email: "bob@example.com", IP: "203.0.113.9", UserAgent: "Mozilla/5.0 <x>"},
+			Target: AuditTarget{Type: "member", ID: string(bob), Name: "Bob"},
+		})
+	}
+	w.join(two, ann, bob)
+	w.commit(userStream(bob), asBob, domain.ActiveTeamChanged{Team: two}) // no entry
+	slices.Reverse(want)
+	onBoth(t, func(t *testing.T, backend backend) {
+		p := newProjections(t, openDatabase(t, backend.config(t)), w.store.Vault())
+		start(t, p, w.store)
+		wait(t, p, w.last)
+		for team, want := range map[domain.TeamID][]AuditEntry{one: want, two: {}} {
+			entries, _, err := p.Audit(testContext(t), team, AuditFilter{Actor: string(bob)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			same(t, "entries", want, slices.DeleteFunc(entries, func(e AuditEntry) bool { return e.Action == "member.joined" }))
 		}
 	})
 }

@@ -84,7 +84,7 @@ func (s *simulation) step() {
 			others = append(others, user)
 		}
 	}
-	switch s.random.IntN(24) {
+	switch s.random.IntN(25) {
 	case 0:
 		s.user()
 	case 1:
@@ -203,5 +203,11 @@ func (s *simulation) step() {
 				break
 			}
 		}
+	case 24:
+		user := pick(s.random, s.users)
+		s.commit(userStream(user), by{actor: domain.ByUser(user)}, pick(s.random, []domain.Event{
+			domain.TwoFactorEnabled{Secret: "s"}, domain.TwoFactorDisabled{}, domain.RecoveryCodeUsed{RecoveryCode: "00", Left: 3},
+		}))
+		s.commit(stream, actor, domain.TwoFactorPolicyChanged{After: domain.TwoFactorPolicy{Required: domain.RequiredOfEveryone}})
 	}
 }

@@ -26,7 +26,7 @@ func TestEveryBuiltinLoads(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if catalog.Name != name || catalog.Version != 1 {
+		if catalog.Name != name || catalog.Version != 2 {
 			t.Errorf("%s calls itself %s version %d", name, catalog.Name, catalog.Version)
 		}
 		if text, ok := catalogs.Builtin(name); !ok || !bytes.Equal(text, source) {
@@ -133,7 +133,7 @@ func TestRules(t *testing.T) {
 			InvitationLifetime: week, TransferLifetime: threeDays,
 			InviteReach: domain.ReachEqual, AssignReach: domain.ReachBelow, ChangeRoleReach: domain.ReachBelow,
 			RemoveReach: domain.ReachEqual, OverrideReach: domain.ReachBelow,
-			Overrides: true, CustomRoles: true, Leaving: true,
+			Overrides: true, CustomRoles: true, Leaving: true, TwoFactor: true,
 			TransferBy: domain.TransferByOwner, PreviousOwnerRole: "admin",
 			OwnerTakesSeat: true, HomeTeamForInvited: true,
 		},
@@ -218,8 +218,8 @@ func TestLoadFile(t *testing.T) {
 		filepath.Join(folder, "none.yml"): `role catalog "` + folder + `/none.yml"` + neither + "open " + folder + "/none.yml: no such file or directory",
 		"":                                `role catalog ""` + neither + "open : no such file or directory",
 		large:                             large + ":1: is larger than 256 KiB, the most that a role catalog may be",
-		wrong: wrong + ":86: roles[2].level: must be from 1 to 1000\n" +
-			wrong + ":86: roles[2].level: must be below the owner's level 100",
+		wrong: wrong + ":87: roles[2].level: must be from 1 to 1000\n" +
+			wrong + ":87: roles[2].level: must be below the owner's level 100",
 	} {
 		if _, _, err := catalogs.Load(path); err == nil || err.Error() != want {
 			t.Errorf("got %v\nwant %s", err, want)

@@ -166,6 +166,7 @@ func TestDistribuMatrix(t *testing.T) {
 	manage_webhooks     yes   yes   -
 	read_audit          yes   yes   -
 	record_audit        yes   yes   -
+	manage_security     yes   -     -
 	`)
 }
 
@@ -224,6 +225,7 @@ func TestDZBuildMatrix(t *testing.T) {
 	manage_webhooks     yes   yes   -       -        -
 	read_audit          yes   yes   -       -        -
 	record_audit        yes   yes   -       -        -
+	manage_security     yes   yes   -       -        -
 	`)
 }
 
@@ -295,6 +297,7 @@ func TestTenantsMatrix(t *testing.T) {
 	manage_webhooks     yes   yes   -       -      -
 	read_audit          yes   yes   -       -      -
 	record_audit        yes   yes   -       -      -
+	manage_security     yes   yes   -       -      -
 	`)
 }
 
@@ -359,6 +362,7 @@ func TestDefaultMatrix(t *testing.T) {
 	members:grant_projects,members:remove          yes   yes   -       -      -
 	projects:manage,api_keys:manage                yes   yes   -       -      -
 	webhooks:manage,audit:read,audit:record        yes   yes   -       -      -
+	security:manage                                yes   yes   -       -      -
 	settings:read                                  yes   yes   yes     -      -
 	settings:update                                yes   yes   -       -      -
 	documents:read,products:read,orders:read       yes   yes   yes     yes    yes
@@ -388,5 +392,6 @@ func TestDefaultMatrix(t *testing.T) {
 	manage_webhooks     yes   yes   -       -      -
 	read_audit          yes   yes   -       -      -
 	record_audit        yes   yes   -       -      -
+	manage_security     yes   yes   -       -      -
 	`)
 }

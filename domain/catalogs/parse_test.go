@@ -7,6 +7,7 @@ import (
 	"testing"
 	"unicode"
 
+	"roster/domain"
 	"roster/domain/catalogs"
 )
 
@@ -66,6 +67,15 @@ func TestSmallCatalog(t *testing.T) {
 		if _, err := catalogs.Parse("my.yaml", []byte(source)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// A catalog from before there was such an action, of which every version is kept
+// for good, gives it to those who may delete the team.
+func TestSecurityIsForThoseWhoMayDelete(t *testing.T) {
+	catalog, err := catalogs.Parse("my.yaml", []byte(strings.Replace(small, "view_team: team:read", "view_team: orders:read", 1)))
+	if err != nil || catalog.Actions[domain.ActionManageSecurity] != "team:manage" {
+		t.Errorf("%v, %v", catalog.Actions, err)
 	}
 }
 
@@ -157,11 +167,17 @@ func TestErrorsNameFileLineAndField(t *testing.T) {
 		{"no reach", "  remove_reach: everyone\n", "", "23: rules.remove_reach: " + reaches},
 		{"inviting everyone", "invite_reach: up_to", "invite_reach: everyone", `26: rules.invite_reach: can't be "everyone": nobody grants a role above their own`},
 		{"assigning everyone", "assign_reach: below", "assign_reach: everyone", `27: rules.assign_reach: can't be "everyone": nobody grants a role above their own`},
+		{"two-factor where the plans say it", "rules:\n", "plans: [{key: free, name: Free}]\nrules:\n  upgrade_url: /plans\n  two_factor: true\n",
+			"26: rules.two_factor: is for a catalog without plans; each plan has a two_factor of its own"},
 		{"bad transfer", "transfer_by: owner", "transfer_by: anyone", `31: rules.transfer_by: must be "owner" or "operator"`},
 		{"unknown action", "{view_team: team:read,", "{view_team: team:read, fly: team:read,", "34: actions.fly: is none of Roster's actions: view_team, " +
 			"rename_team, delete_team, view_members, invite, change_role, remove_member, set_overrides, grant_sites, manage_sites, " +
-			"define_roles, transfer_ownership, manage_api_keys, manage_webhooks, read_audit, record_audit"},
+			"define_roles, transfer_ownership, manage_api_keys, manage_webhooks, read_audit, record_audit, manage_security"},
 		{"missing action", ", record_audit: team:manage", "", "33: actions: record_audit is required"},
+		{"optional action by an unknown permission", "record_audit: team:manage", "record_audit: team:manage, manage_security: team:fly",
+			`38: actions.manage_security: "team:fly" is no permission of the resources above`},
+		{"the action that an optional one is like is unknown", "delete_team: team:manage", "delete_team: team:fly",
+			`34: actions.delete_team: "team:fly" is no permission of the resources above`},
 		{"action by an unknown permission", "read_audit: team:manage", "read_audit: team:fly", `38: actions.read_audit: "team:fly" is no permission of the resources above`},
 
 		{"what only follows is left out", "    level: 2\n    owner: true\n", "    level: 2\n    owner: 1\n", "14: roles[0].owner: must be true or false"},
