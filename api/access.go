@@ -1,91 +1,176 @@
 package api
 
 import (
-	"encoding/json"
+	"bytes"
+	"context"
 	"net/http"
 	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"roster/domain"
+	"roster/commands"
 )
 
-// evaluation is the question of OpenID AuthZEN 1.0: may this subject do that
-// to this resource? Fields that it doesn't name are accepted and ignored, as
-// that specification asks.
-type evaluation struct {
-	_        struct{}           `json:"-" additionalProperties:"true"`
-	Subject  evaluationSubject  `json:"subject"`
-	Action   evaluationAction   `json:"action"`
-	Resource evaluationResource `json:"resource"`
+// The access API is OpenID AuthZEN 1.0 (Authorization API 1.0 of the OpenID
+// Foundation). Where that specification and the rest of this interface differ,
+// it prevails here: a request that isn't as it must be is answered with 400,
+// whatever is wrong with it, fields that are not known are ignored, and
+// X-Request-ID comes back as it was sent.
+const (
+	accessPath        = "/access/v1"
+	evaluationPath    = accessPath + "/evaluation"
+	evaluationsPath   = accessPath + "/evaluations"
+	searchPath        = accessPath + "/search/"
+	configurationPath = "/.well-known/authzen-configuration"
+)
+
+func isAccess(path string) bool {
+	return strings.HasPrefix(path, accessPath) || path == configurationPath
 }
 
-type evaluationSubject struct {
-	_    struct{}         `json:"-" additionalProperties:"true"`
-	Type domain.ActorType `json:"type" enum:"user,api_key"`
-	ID   string           `json:"id" maxLength:"64"`
-}
-
-type evaluationAction struct {
-	_    struct{} `json:"-" additionalProperties:"true"`
-	Name string   `json:"name" maxLength:"40" example:"update"`
-}
-
-type evaluationResource struct {
-	_          struct{}             `json:"-" additionalProperties:"true"`
-	Type       string               `json:"type" maxLength:"40" example:"orders"`
-	ID         string               `json:"id,omitempty" maxLength:"200"`
-	Properties evaluationProperties `json:"properties"`
-}
-
-type evaluationProperties struct {
-	_    struct{}      `json:"-" additionalProperties:"true"`
-	Team domain.TeamID `json:"team" maxLength:"64"`
-	Site domain.SiteID `json:"site,omitempty" maxLength:"64"`
-}
-
-// verdict is the answer.
-type verdict struct {
-	Decision bool           `json:"decision"`
-	Context  verdictContext `json:"context"`
-}
-
-// verdictContext says why.
-type verdictContext struct {
-	Reason   domain.Reason  `json:"reason" doc:"Such as role, site_grant, override_granted, override_revoked, not_in_role, not_a_member, two_factor_required."`
-	Role     domain.RoleKey `json:"role,omitempty" doc:"The role that was decisive."`
-	Site     domain.SiteID  `json:"site,omitempty"`
-	Event    domain.EventID `json:"event,omitempty" doc:"The event that gave it."`
-	Position uint64         `json:"position,omitempty" doc:"Of that event."`
-	At       string         `json:"at,omitempty" format:"date-time" doc:"When it did."`
-}
+const aboutAsking = "Whoever is in the team may ask about themselves, and about others who may list members. The operator may ask about every team. " +
+	"A team that doesn't exist answers like one that the caller is not in. " +
+	"A request that isn't as it must be is answered with 400, as AuthZEN has it, and fields that aren't known are ignored."
 
 func (s *Server) accessOperations() {
-	o := operation{
-		id: "evaluate-access", method: http.MethodPost, path: "/access/v1/evaluation", tag: tagAccess,
+	s.ask(operation{
+		id: "evaluate-access", path: evaluationPath,
 		summary: "May this subject do that?",
-		about: "The answer to a denial is 200 with `decision: false` and the reason; a team that doesn't exist denies like one that the caller is not in. " +
-			"Whoever is in the team may ask about themselves, and about others who may list members.",
-		access: authenticated, reads: readsState,
-	}
-	s.describeEvaluation(&o)
-	// Not through huma: products ask this on every request of theirs, so it
-	// reads its body once and validates by hand.
-	s.router.Post(o.path, s.evaluate)
+		about:   "The answer to a denial is 200 with `decision: false` and the reason. " + aboutAsking,
+	}, s.evaluation, evaluationRequest{}, evaluationAnswer{})
+	s.ask(operation{
+		id: "evaluate-access-batch", path: evaluationsPath,
+		summary: "Up to 1,000 such questions",
+		about: "All questions about one team are decided by one and the same state of it. " +
+			"A question that can't be answered is denied, with the error in its context; the others are answered all the same. " + aboutAsking,
+	}, s.evaluations, evaluationsRequest{}, evaluationsAnswer{})
+	s.ask(operation{
+		id: "search-subjects", path: searchPath + "subject",
+		summary: "Who may do that?",
+		about:   "The members, or the API keys, of the resource's team. " + aboutAsking,
+	}, s.searching(&subjectSearch), subjectSearchRequest{}, searchAnswer[foundSubject]{})
+	s.ask(operation{
+		id: "search-resources", path: searchPath + "resource",
+		summary: "On what may this subject do that?",
+		about: "Roster decides for all resources of a type in one place alike. So the results are the sites on which the subject may do it, " +
+			"each as a resource of that type with the id of the site; for a type that belongs to no site, and in a team without sites, " +
+			"there is at most one result, with the id of the team. " + aboutAsking,
+	}, s.searching(&resourceSearch), resourceSearchRequest{}, searchAnswer[foundResource]{})
+	s.ask(operation{
+		id: "search-actions", path: searchPath + "action",
+		summary: "What may this subject do to that?",
+		about:   aboutAsking,
+	}, s.searching(&actionSearch), actionSearchRequest{}, searchAnswer[foundAction]{})
+
+	answers(s, operation{
+		id: "access-configuration", method: http.MethodGet, path: configurationPath, tag: tagAccess,
+		summary: "Where the access API is",
+		about:   "The metadata of a policy decision point, as AuthZEN describes them.",
+		access:  anyone,
+	}, s.accessConfiguration)
 }
 
-// describeEvaluation adds the operation to the description by hand.
-func (s *Server) describeEvaluation(o *operation) {
+// answerer answers a question. It is given the body of the request, and adds
+// its answer to out; it tells the position up to which the answer takes account
+// of everything, when there is one.
+type answerer func(ctx context.Context, by *commands.Caller, body, out []byte) ([]byte, uint64, error)
+
+// ask registers a question. It doesn't go through huma: products ask with
+// every request of theirs, so the body is read once and checked by hand.
+func (s *Server) ask(o operation, answer answerer, question, answered any) {
+	o.method, o.tag, o.access, o.reads = http.MethodPost, tagAccess, authenticated, readsState
+	s.describeQuestion(&o, question, answered)
+	s.router.Post(o.path, func(w http.ResponseWriter, r *http.Request) {
+		x := exchangeOf(r.Context())
+		b, _ := questionBuffers.Get().(*questionBuffer)
+		out, position, err := s.answer(x, r, b, answer)
+		if err != nil {
+			writeProblem(w, r, x.refuseQuestion(err))
+			return
+		}
+		header := x.Header()
+		header["Content-Type"] = headerJSON
+		if position > 0 {
+			header["Roster-Position"] = []string{strconv.FormatUint(position, 10)}
+		}
+		_, _ = x.Write(out) // a caller who has hung up is no failure of ours
+		b.put(out)
+	})
+}
+
+func (s *Server) answer(x *exchange, r *http.Request, b *questionBuffer, answer answerer) ([]byte, uint64, error) {
+	ctx := r.Context()
+	by, err := s.identify(ctx, x, authenticated, s.credential(r))
+	if err != nil {
+		return nil, 0, err
+	}
+	if !isPlainJSON(r.Header.Get("Content-Type")) {
+		return nil, 0, humaProblem(http.StatusUnsupportedMediaType, "", nil)
+	}
+	if err := s.freshState(ctx, r); err != nil {
+		return nil, 0, err
+	}
+	if err := readBodyInto(&b.body, r); err != nil {
+		return nil, 0, err
+	}
+	out, position, err := answer(ctx, &by, b.body.Bytes(), b.out[:0])
+	return append(out, '\n'), position, err
+}
+
+// questionBuffer is what a question and its answer are held in.
+type questionBuffer struct {
+	body bytes.Buffer
+	out  []byte
+}
+
+var questionBuffers = sync.Pool{New: func() any { return &questionBuffer{} }}
+
+// put gives the buffer back, with the space that the answer took.
+func (b *questionBuffer) put(out []byte) {
+	if cap(out) > maxPooledBuffer || b.body.Cap() > maxPooledBuffer {
+		return
+	}
+	b.body.Reset()
+	b.out = out
+	questionBuffers.Put(b)
+}
+
+// isPlainJSON tells whether a content type is the one that AuthZEN has; one
+// that isn't given is taken for it.
+func isPlainJSON(contentType string) bool {
+	return contentType == headerJSON[0] || isJSON(contentType) && !strings.Contains(contentType, "+")
+}
+
+// refuseQuestion is refuse for the access API.
+func (x *exchange) refuseQuestion(err error) *Problem {
+	p := x.refuse(err)
+	if p.Status == http.StatusUnprocessableEntity || p.Status == http.StatusUnsupportedMediaType {
+		p.Status, p.Title = http.StatusBadRequest, statusText(http.StatusBadRequest)
+	}
+	return p
+}
+
+var headerJSON = []string{"application/json"}
+
+// describeQuestion adds the operation to the description by hand.
+func (s *Server) describeQuestion(o *operation, question, answered any) {
 	described := s.describe(o)
 	described.Middlewares = nil
 	registry := s.api.OpenAPI().Components.Schemas
 	schemaOf := func(v any) map[string]*huma.MediaType {
 		return map[string]*huma.MediaType{"application/json": {Schema: registry.Schema(reflect.TypeOf(v), true, "")}}
 	}
-	described.RequestBody = &huma.RequestBody{Required: true, Content: schemaOf(evaluation{})}
-	described.Responses["200"].Content = schemaOf(verdict{})
+	described.RequestBody = &huma.RequestBody{Required: true, Content: schemaOf(question)}
+	described.Responses["200"].Content = schemaOf(answered)
 	problem := registry.Schema(reflect.TypeFor[Problem](), true, "")
+	described.Errors = append(slices.DeleteFunc(described.Errors, func(status int) bool {
+		return status == http.StatusUnprocessableEntity || status == http.StatusUnsupportedMediaType
+	}), http.StatusBadRequest)
 	for _, status := range described.Errors {
 		described.Responses[statusLabel(status)] = &huma.Response{
 			Description: http.StatusText(status),
@@ -95,87 +180,28 @@ func (s *Server) describeEvaluation(o *operation) {
 	s.api.OpenAPI().AddOperation(&described)
 }
 
-func (s *Server) evaluate(w http.ResponseWriter, r *http.Request) {
-	x := exchangeOf(r.Context())
-	decided, err := s.decide(x, r)
-	if err != nil {
-		writeProblem(w, r, x.refuse(err))
-		return
-	}
-	x.Header()["Content-Type"] = headerJSON
-	_ = jsonFormat.Marshal(x, &decided)
+// accessConfiguration says where the access API is. The names are AuthZEN's.
+type accessConfiguration struct {
+	Point       string `json:"policy_decision_point" doc:"The base URL."`
+	Evaluation  string `json:"access_evaluation_endpoint"`
+	Evaluations string `json:"access_evaluations_endpoint"`
+	Subjects    string `json:"search_subject_endpoint"`
+	Resources   string `json:"search_resource_endpoint"`
+	Actions     string `json:"search_action_endpoint"`
 }
 
-var headerJSON = []string{"application/json"}
+// configurationLifetime is how long the configuration may be kept. It changes
+// only when an operator gives Roster another base URL.
+const configurationLifetime = time.Hour
 
-func (s *Server) decide(x *exchange, r *http.Request) (verdict, error) {
-	ctx := r.Context()
-	caller, err := s.caller(ctx, x, r, authenticated, s.credential(r))
-	if err != nil {
-		return verdict{}, err
-	}
-	if !isJSON(r.Header.Get("Content-Type")) {
-		return verdict{}, humaProblem(http.StatusUnsupportedMediaType, "", nil)
-	}
-	if err := s.freshState(ctx, r); err != nil {
-		return verdict{}, err
-	}
-	body, err := readBody(r)
-	if err != nil {
-		return verdict{}, err
-	}
-	var question evaluation
-	if err := json.Unmarshal(body, &question); err != nil {
-		return verdict{}, newProblem(http.StatusUnprocessableEntity, codeMalformedBody, "The body is not a question of the form that AuthZEN gives.")
-	}
-	if p := question.incomplete(); p != nil {
-		return verdict{}, p
-	}
-
-	subject := domain.Actor{Type: question.Subject.Type, ID: question.Subject.ID}
-	permission := domain.Permission(question.Resource.Type + ":" + question.Action.Name)
-	decision := domain.Decision{Reason: domain.ReasonNotMember}
-	_, err = s.commands.ViewOwnTeam(ctx, caller, question.Resource.Properties.Team, func(t *domain.Team, at time.Time) (err error) {
-		if subject != caller.Actor {
-			if err := s.commands.Admit(ctx, caller, t, at); err != nil {
-				return err
-			}
-			if err := may(t, caller, domain.ActionViewMembers, at); err != nil {
-				return err
-			}
-		}
-		decision, err = s.commands.Can(ctx, t, subject, permission, question.Resource.Properties.Site, at)
-		return err
-	})
-	if err != nil && asProblem(err).Status != http.StatusNotFound {
-		return verdict{}, err
-	}
-	out := verdict{Decision: decision.Allowed, Context: verdictContext{
-		Reason: decision.Reason, Role: decision.Role, Site: decision.Site,
-		Event: decision.Given.Event, Position: decision.Given.Position,
-	}}
-	if !decision.Given.At.IsZero() {
-		out.Context.At = decision.Given.At.Format(time.RFC3339Nano)
-	}
-	return out, nil
-}
-
-func (e *evaluation) incomplete() *Problem {
-	var p *Problem
-	for _, field := range [...]struct{ pointer, value string }{
-		{"#/subject/type", string(e.Subject.Type)},
-		{"#/subject/id", e.Subject.ID},
-		{"#/action/name", e.Action.Name},
-		{"#/resource/type", e.Resource.Type},
-		{"#/resource/properties/team", string(e.Resource.Properties.Team)},
-	} {
-		if field.value != "" {
-			continue
-		}
-		if p == nil {
-			p = newProblem(http.StatusUnprocessableEntity, codeInvalidField, fieldsAtFault)
-		}
-		p.at(field.pointer, "is required")
-	}
-	return p
+func (s *Server) accessConfiguration(_ context.Context, x *exchange, _ *struct{}) (accessConfiguration, error) {
+	x.Header().Set("Cache-Control", "public, max-age="+strconv.Itoa(int(configurationLifetime.Seconds())))
+	return accessConfiguration{
+		Point:       s.link(""),
+		Evaluation:  s.link(evaluationPath),
+		Evaluations: s.link(evaluationsPath),
+		Subjects:    s.link(searchPath + "subject"),
+		Resources:   s.link(searchPath + "resource"),
+		Actions:     s.link(searchPath + "action"),
+	}, nil
 }

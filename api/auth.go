@@ -64,8 +64,23 @@ func (c credential) scope() string {
 	return hex.EncodeToString(hash[:])
 }
 
-// caller authenticates a request as far as the operation asks for it.
+// caller authenticates a request as far as the operation asks for it, and says
+// where it comes from.
 func (s *Server) caller(ctx context.Context, x *exchange, r *http.Request, who access, presented credential) (commands.Caller, error) {
+	caller, err := s.identify(ctx, x, who, presented)
+	if err != nil {
+		return caller, err
+	}
+	if x.ip.IsValid() {
+		caller.IP = x.ip.String()
+	}
+	caller.UserAgent = userAgent(r)
+	caller.RequestID = x.id
+	return caller, nil
+}
+
+// identify authenticates a request as far as the operation asks for it.
+func (s *Server) identify(ctx context.Context, x *exchange, who access, presented credential) (commands.Caller, error) {
 	var caller commands.Caller
 	// A node that is cut off from the others doesn't know what was revoked.
 	if err := s.commands.AwaitServing(ctx); err != nil {
@@ -92,11 +107,6 @@ func (s *Server) caller(ctx context.Context, x *exchange, r *http.Request, who a
 	case who == signedIn && caller.User == "":
 		return caller, newProblem(http.StatusForbidden, "user_required", "Only a signed-in user can do this, not an API key.")
 	}
-	if x.ip.IsValid() {
-		caller.IP = x.ip.String()
-	}
-	caller.UserAgent = userAgent(r)
-	caller.RequestID = x.id
 	return caller, nil
 }
 

@@ -285,14 +285,15 @@ func TestChecksAnswerWithTheReason(t *testing.T) {
 	for body, code := range map[string]string{
 		"":                      "malformed_body",
 		"{":                     "malformed_body",
-		`{"subject":"x"}`:       "malformed_body",
+		`[]`:                    "malformed_body",
+		`{"subject":"x"}`:       "invalid_field",
 		`{}`:                    "invalid_field",
 		`{"subject":{"id":""}}`: "invalid_field",
 	} {
-		wantProblem(t, w.call("POST", "/access/v1/evaluation", body, owner.auth()).is(422, code))
+		wantProblem(t, w.call("POST", "/access/v1/evaluation", body, owner.auth()).is(400, code))
 	}
 	w.call("POST", "/access/v1/evaluation", strings.Repeat("x", maxBody+1), owner.auth()).is(413, "body_too_large")
-	w.call("POST", "/access/v1/evaluation", `{}`, owner.auth(), header("Content-Type", "text/plain")).is(415)
+	w.call("POST", "/access/v1/evaluation", `{}`, owner.auth(), header("Content-Type", "text/plain")).is(400, "unsupported_media_type")
 }
 
 func TestSessions(t *testing.T) {

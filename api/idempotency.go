@@ -96,17 +96,21 @@ func (s *Server) onlyOnce(ctx context.Context, x *exchange, r *http.Request, sco
 
 // readBody reads a whole body, where huma doesn't.
 func readBody(r *http.Request) ([]byte, error) {
+	var body bytes.Buffer
+	err := readBodyInto(&body, r)
+	return body.Bytes(), err
+}
+
+// readBodyInto reads a whole body into a buffer that is empty.
+func readBodyInto(body *bytes.Buffer, r *http.Request) error {
 	if r.ContentLength == 0 {
-		return nil, nil
+		return nil
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	switch {
-	case len(body) > maxBody:
-		return nil, bodyTooLarge()
-	case err != nil:
-		return nil, humaProblem(http.StatusInternalServerError, cantReadBody, []error{err})
+	_, err := body.ReadFrom(r.Body) // limitBody sees to its length
+	if err != nil {
+		return humaProblem(http.StatusInternalServerError, cantReadBody, []error{err})
 	}
-	return body, nil
+	return nil
 }
 
 // unsettled tells whether it isn't known what became of the request. Then its

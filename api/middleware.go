@@ -53,13 +53,22 @@ func (s *Server) observe(next http.Handler) http.Handler {
 			x.id = s.newRequestID()
 		}
 		x.ip = s.clientAddress(r)
-		w.Header()["X-Request-Id"] = []string{x.id}
+		w.Header()["X-Request-Id"] = []string{echoed(r, x.id)}
 		r = r.WithContext(&exchangeContext{Context: r.Context(), x: x}) //nolint:contextcheck // it is r's context, with the exchange
 
 		// In a defer, so that it also sees a request that was aborted.
 		defer s.finish(x, r)
 		next.ServeHTTP(x, r)
 	})
+}
+
+// echoed is the request id that an answer has. AuthZEN has any text come back
+// as it was sent; what the log knows the request by is in the problem then.
+func echoed(r *http.Request, id string) string {
+	if given := r.Header.Get("X-Request-Id"); given != "" && isAccess(r.URL.Path) {
+		return given
+	}
+	return id
 }
 
 func (s *Server) clientAddress(r *http.Request) netip.Addr {
@@ -202,12 +211,16 @@ func (s *Server) refuseForeign(next http.Handler) http.Handler {
 // it, cuts off one that doesn't, and waits for neither for ever.
 func limitBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ContentLength > maxBody {
-			writeProblem(w, r, bodyTooLarge())
+		most := int64(maxBody)
+		if r.URL.Path == evaluationsPath {
+			most = maxEvaluationsBody
+		}
+		if r.ContentLength > most {
+			writeProblem(w, r, bodyTooLarge(most))
 			return
 		}
 		if r.ContentLength < 0 {
-			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+			r.Body = http.MaxBytesReader(w, r.Body, most)
 		}
 		if r.ContentLength != 0 {
 			// Not every connection has deadlines; where there are none, as in a

@@ -54,6 +54,10 @@ func pageToken[K comparable](s *Server, key K, bound string) (string, error) {
 	if key == *new(K) {
 		return "", nil
 	}
+	return seal(s, key, bound)
+}
+
+func seal(s *Server, key any, bound string) (string, error) {
 	plain, err := json.Marshal(key)
 	if err != nil {
 		return "", err
@@ -61,19 +65,25 @@ func pageToken[K comparable](s *Server, key K, bound string) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(s.commands.SealOpaque(cursorPurpose, plain, bound)), nil
 }
 
+// unseal opens what seal has sealed.
+func unseal(s *Server, token, bound string, key any) error {
+	sealed, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil {
+		return err
+	}
+	plain, err := s.commands.OpenOpaque(cursorPurpose, sealed, bound)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(plain, key)
+}
+
 // openPageToken opens a page token again; an empty one is the beginning.
 func openPageToken[K comparable](s *Server, token, bound string) (key K, err error) {
 	if token == "" {
 		return key, nil
 	}
-	sealed, err := base64.RawURLEncoding.DecodeString(token)
-	if err == nil {
-		var plain []byte
-		if plain, err = s.commands.OpenOpaque(cursorPurpose, sealed, bound); err == nil {
-			err = json.Unmarshal(plain, &key)
-		}
-	}
-	if err != nil {
+	if err := unseal(s, token, bound, &key); err != nil {
 		return key, newProblem(http.StatusUnprocessableEntity, codePageToken,
 			"The page token is not one of this list with these filters. Begin again without one.").
 			in("query", "page_token", "is not valid")

@@ -271,7 +271,7 @@ const cantReadBody = "cannot read request body"
 func humaProblem(status int, message string, errs []error) *Problem {
 	switch status {
 	case http.StatusRequestEntityTooLarge:
-		return bodyTooLarge()
+		return bodyTooLarge(maxBody)
 	case http.StatusUnsupportedMediaType:
 		return newProblem(status, codeMediaType, "Send the body as application/json.")
 	case http.StatusRequestTimeout:
@@ -285,8 +285,8 @@ func humaProblem(status int, message string, errs []error) *Problem {
 	for _, err := range errs {
 		// A body that ended before its announced length, or was cut off.
 		if message == cantReadBody {
-			if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-				return bodyTooLarge()
+			if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+				return bodyTooLarge(tooLarge.Limit)
 			}
 			return newProblem(http.StatusUnprocessableEntity, codeMalformedBody, "The body ended too early.")
 		}
@@ -294,8 +294,8 @@ func humaProblem(status int, message string, errs []error) *Problem {
 	return internalError()
 }
 
-func bodyTooLarge() *Problem {
-	return newProblem(http.StatusRequestEntityTooLarge, codeBodyTooLarge, fmt.Sprintf("A body has at most %d bytes.", maxBody))
+func bodyTooLarge(most int64) *Problem {
+	return newProblem(http.StatusRequestEntityTooLarge, codeBodyTooLarge, fmt.Sprintf("A body has at most %d bytes.", most))
 }
 
 // maxFieldErrors bounds how many fields one answer names.

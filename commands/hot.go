@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,6 +92,10 @@ func (h *hot[S]) position(id string) uint64 {
 }
 
 func (h *hot[S]) entry(id string) *entry[S] {
+	if e, ok := h.entries.GetIfPresent(id); ok {
+		return e
+	}
+	id = strings.Clone(id) // it may be a piece of a large request, which the cache must not hold on to
 	e, _ := h.entries.ComputeIfAbsent(id, func() (*entry[S], bool) {
 		return &entry[S]{state: h.fresh(id)}, false
 	})

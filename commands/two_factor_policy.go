@@ -52,11 +52,14 @@ func (s *Service) Can(
 		return decision, nil
 	}
 	lacks, err := s.lacksFactor(ctx, t, domain.UserID(by.ID), now)
-	if err != nil {
+	switch {
+	case err != nil:
 		return domain.Decision{}, err
+	case lacks:
+		return t.WithoutSecondFactor(decision), nil
 	}
-	if lacks {
-		decision = t.WithoutSecondFactor(decision)
+	if end, coming := t.TwoFactorDeadline(domain.UserID(by.ID)); coming && now.Before(end) {
+		decision.Until = end // unless they set one up
 	}
 	return decision, nil
 }

@@ -305,6 +305,16 @@ func (c *Catalog) Permissions() []Permission { return c.permissions }
 // be changed.
 func (c *Catalog) Resources() []Resource { return c.resources }
 
+// Resource finds a resource by its key.
+func (c *Catalog) Resource(key string) (Resource, bool) {
+	for _, resource := range c.resources {
+		if resource.Key == key {
+			return resource, true
+		}
+	}
+	return Resource{}, false
+}
+
 // Index gives a permission's place in this catalog's permission sets.
 func (c *Catalog) Index(permission Permission) (int, bool) {
 	index, ok := c.index[permission]

@@ -205,7 +205,7 @@ func (t *Team) cleanTwoFactorPolicy(want TwoFactorPolicy) (TwoFactorPolicy, erro
 		asked[role.Key] = true
 	}
 	want.Roles = nil
-	for _, role := range t.catalog.Roles { // one order, and each once
+	for _, role := range t.Roles() { // one order, and each once
 		if asked[role.Key] {
 			want.Roles = append(want.Roles, role.Key)
 		}
