@@ -156,6 +156,24 @@ func TestTwoNodesOnOneStore(t *testing.T) {
 		}
 	})
 
+	t.Run("no decision at the position of a revocation or beyond allows what was taken", func(*testing.T) {
+		for range 15 {
+			owner.on(b).wantAccess(team, "user", admin.id, true)
+			taken := owner.put(team.path("/members/"+admin.id+"/role"), map[string]any{"role": "MEMBER"}).is(200)
+			for _, s := range []*server{a, b} {
+				owner.on(s).with("Roster-At-Least", taken.position()).wantAccess(team, "user", admin.id, false)
+				owner.on(s).wantAccess(team, "user", admin.id, false) // it was acknowledged
+			}
+			given := owner.on(b).put(team.path("/members/"+admin.id+"/role"), map[string]any{"role": "ADMIN"}).is(200)
+			owner.with("Roster-At-Least", given.position()).wantAccess(team, "user", admin.id, true)
+			owner.on(b).with("Roster-At-Least", given.position()).wantAccess(team, "user", admin.id, true)
+		}
+		// A position that doesn't exist yet is not made up.
+		owner.with("Roster-At-Least", "1000000").post("/access/v1/search/action", map[string]any{
+			"subject": map[string]any{"type": "user", "id": owner.id}, "resource": map[string]any{"type": "team", "properties": map[string]any{"team": team.id}},
+		}).refuses(503, "read_model_behind")
+	})
+
 	t.Run("a session that is ended on one node is ended on the other", func(t *testing.T) {
 		for range 20 {
 			session := a.anonymous().post("/v1/sessions", map[string]any{"email": "ada@example.com", "password": passphrase}).is(201)

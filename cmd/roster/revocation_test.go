@@ -2,6 +2,7 @@ package main
 
 import (
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -22,6 +23,11 @@ func TestRevocationLasts(t *testing.T) {
 	for _, c := range []*client{demoted, removed, signedOut, key} {
 		c.get(team.path("/invitations")).is(200)
 	}
+
+	for _, id := range []string{demoted.id, removed.id, signedOut.id} {
+		owner.wantAccess(team, "user", id, true)
+	}
+	owner.wantAccess(team, "api_key", made.text("id"), true)
 
 	owner.put(team.path("/members/"+demoted.id+"/role"), map[string]any{"role": "MEMBER"}).is(200)
 	owner.delete(team.path("/members/" + removed.id)).is(204)
@@ -44,6 +50,11 @@ func TestRevocationLasts(t *testing.T) {
 		s.anonymous().get("/v1/invitations/"+cancelled).refuses(410, "invitation_cancelled")
 		s.anonymous().post("/v1/invitations/"+cancelled+"/accept", map[string]any{"name": "X", "password": passphrase}).refuses(410, "invitation_cancelled")
 		owner.get(team.path("/members/"+demoted.id)).is(200).same("role", "MEMBER")
+		for _, id := range []string{demoted.id, removed.id} {
+			owner.wantAccess(team, "user", id, false)
+		}
+		owner.wantAccess(team, "api_key", made.text("id"), false)
+		owner.wantAccess(team, "user", signedOut.id, true) // who may come back
 	}
 	denied("the next request")
 	s.stop()
@@ -55,4 +66,29 @@ func TestRevocationLasts(t *testing.T) {
 	}
 	s = startServer(t, flags...)
 	denied("after a rebuild")
+}
+
+// wantAccess asks the access API in each of its ways whether somebody may
+// invite.
+func (c *client) wantAccess(team team, kind, id string, want bool) {
+	c.server.t.Helper()
+	subject, action := map[string]any{"type": kind, "id": id}, map[string]any{"name": "invite"}
+	resource := map[string]any{"type": "team", "properties": map[string]any{"team": team.id}}
+	question := map[string]any{"subject": subject, "action": action, "resource": resource}
+	ask := func(path string, question any) *answer {
+		c.server.t.Helper()
+		return c.post("/access/v1/"+path, question).is(200)
+	}
+	ask("evaluation", question).same("decision", want)
+	ask("evaluations", map[string]any{"evaluations": []any{question, question}}).same("evaluations.1.decision", want)
+	for search, found := range map[string]string{"subject": id, "resource": team.id, "action": "invite"} {
+		field := "id"
+		if search == "action" {
+			field = "name"
+		}
+		a := ask("search/"+search, question)
+		if got := slices.Contains(a.pluck("results", field), found); got != want {
+			c.server.t.Fatalf("%s %s, searched by %s: %v", kind, id, search, got)
+		}
+	}
 }
