@@ -40,9 +40,11 @@ func (s *Service) openBuckets(ctx context.Context) error {
 	return nil
 }
 
-// Close ends what the service does in the background, once that is done.
+// Close ends what the service does in the background, once that is done. Who
+// calls the service should have ended before.
 func (s *Service) Close() {
 	s.background.close()
+	s.hostActions.journal.Close()
 	s.sessions.bucket.Close()
 }
 

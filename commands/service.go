@@ -49,7 +49,8 @@ type Service struct {
 	answers   *eventstore.Bucket
 	factors   *records // see factorsBucket
 
-	background background
+	hostActions *hostActions
+	background  background
 
 	baseURL       string
 	operatorToken string
@@ -74,6 +75,7 @@ func New(ctx context.Context, config Config) (*Service, error) {
 		s.logger = slog.Default()
 	}
 	s.tail.moved = make(chan struct{})
+	s.hostActions = newHostActions(s.store, s.logger)
 	s.teams = newHot(s.store, s.nodes != nil, eventstore.KindTeam, hotTeams, func(id string) *domain.Team {
 		return domain.NewTeam(domain.TeamID(id), s.catalogs)
 	})

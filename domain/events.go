@@ -281,7 +281,29 @@ type (
 		Status     DeliveryStatus `json:"status"`
 		Detail     string         `json:"detail,omitempty"`
 	}
+	// HostActionRecorded is something that the host product did in a team and
+	// that stands in the team's audit log. Content is a HostActionContent as
+	// JSON, sealed for the place "<event id>/content". Several that come at once
+	// share a commit; then By says of each what a commit says of its cause.
+	HostActionRecorded struct {
+		Team       TeamID     `json:"team"`
+		Action     string     `json:"action"`
+		TargetType string     `json:"target_type"`
+		TargetID   string     `json:"target_id"`
+		Content    Sealed     `json:"content,omitempty"`
+		OnBehalfOf UserID     `json:"on_behalf_of,omitempty"`
+		OccurredAt time.Time  `json:"occurred_at,omitzero"`
+		By         *HostActor `json:"by,omitempty"`
+	}
 )
+
+// HostActor is who recorded an action of the host product, in which request
+// and from where, sealed for the place "<event id>/origin".
+type HostActor struct {
+	Actor   Actor  `json:"actor"`
+	Origin  Sealed `json:"origin,omitempty"`
+	Request string `json:"request,omitempty"`
+}
 
 // DeliveryStatus is how far a message has come.
 type DeliveryStatus string
@@ -341,4 +363,5 @@ func (SessionStarted) isEvent()             {}
 func (SessionEnded) isEvent()               {}
 func (PasswordResetRequested) isEvent()     {}
 func (InvitationDelivery) isEvent()         {}
+func (HostActionRecorded) isEvent()         {}
 func (CatalogPublished) isEvent()           {}

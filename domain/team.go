@@ -28,6 +28,7 @@ type Team struct {
 	members     map[UserID]*Member
 	memberBy    map[AddressID]UserID
 	roll        roll // of the members, in the order of their joining
+	former      map[UserID]bool // whoever was a member once and left or was removed
 	invitations map[InvitationID]*Invitation
 	pendingBy   map[AddressID]InvitationID
 	deadlines   deadlines // of the invitations that are pending, by time
@@ -165,7 +166,7 @@ var noCatalog = &Catalog{owner: nobody}
 func NewTeam(id TeamID, catalogs Catalogs) *Team {
 	return &Team{
 		id: id, catalogs: catalogs, catalog: noCatalog,
-		members: map[UserID]*Member{}, memberBy: map[AddressID]UserID{},
+		members: map[UserID]*Member{}, memberBy: map[AddressID]UserID{}, former: map[UserID]bool{},
 		invitations: map[InvitationID]*Invitation{}, pendingBy: map[AddressID]InvitationID{},
 		siteBy: map[SiteID]*Site{}, keys: map[APIKeyID]*APIKey{},
 		twoFactor: twoFactorRule{TwoFactorPolicy: TwoFactorPolicy{Required: RequiredOfNobody}},
@@ -192,6 +193,11 @@ func (t *Team) Member(user UserID) (*Member, bool) {
 // that stays the same: beginning after the place of one goes on where that was
 // left. Places begin with 1. The members must not be changed.
 func (t *Team) Members(after int) iter.Seq2[int, *Member] { return t.roll.after(after) }
+// Knows tells whether a user is or was a member.
+func (t *Team) Knows(user UserID) bool {
+	_, member := t.members[user]
+	return member || t.former[user]
+}
 
 // Invitation finds an invitation, ended ones included. The result must not be
 // changed.

@@ -145,6 +145,7 @@ func (t *Team) part(user UserID) {
 		delete(t.memberBy, member.Address)
 		delete(t.members, user)
 		t.roll.remove(member)
+		t.former[user] = true
 	}
 	if t.transfer != nil && t.transfer.To == user {
 		t.endTransfer()

@@ -82,6 +82,7 @@ var kinds = newCodec(
 	current[domain.SessionEnded]("session_ended.v1"),
 	current[domain.PasswordResetRequested]("password_reset_requested.v1"),
 	current[domain.InvitationDelivery]("invitation_delivery.v1"),
+	current[domain.HostActionRecorded]("host_action_recorded.v1"),
 
 	current[domain.CatalogPublished]("catalog_published.v1"),
 )

@@ -115,6 +115,11 @@ var samples = map[string]domain.Event{
 	"invitation_delivery.v1": domain.InvitationDelivery{
 		Team: sampleTeam, Invitation: sampleInvitation, Link: 2, Status: domain.DeliveryFailed, Detail: "550 no such user",
 	},
+	"host_action_recorded.v1": domain.HostActionRecorded{
+		Team: sampleTeam, Action: "order.shipped", TargetType: "order", TargetID: "A-42", Content: "kb.4~Y29udGVudA",
+		OnBehalfOf: sampleUser, OccurredAt: sampleTime,
+		By: &domain.HostActor{Actor: domain.ByAPIKey(sampleKey), Origin: "kb.2~b3JpZ2lu", Request: "req-42"},
+	},
 
 	"catalog_published.v1": domain.CatalogPublished{Name: "distribu", Version: 3, Source: "name: distribu\n"},
 }
