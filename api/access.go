@@ -44,7 +44,7 @@ func (s *Server) accessOperations() {
 		about:   "The answer to a denial is 200 with `decision: false` and the reason. " + aboutAsking,
 	}, s.evaluation, evaluationRequest{}, evaluationAnswer{})
 	s.ask(operation{
-		id: "evaluate-access-batch", path: evaluationsPath,
+		id: "evaluate-access-batch", path: evaluationsPath, body: maxEvaluationsBody,
 		summary: "Up to 1,000 such questions",
 		about: "All questions about one team are decided by one and the same state of it. " +
 			"A question that can't be answered is denied, with the error in its context; the others are answered all the same. " + aboutAsking,

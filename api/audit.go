@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -22,6 +23,10 @@ type auditView struct {
 	Before    json.RawMessage `json:"before" doc:"What it was; null when there is nothing to say."`
 	After     json.RawMessage `json:"after" doc:"What it became; null when there is nothing to say."`
 	RequestID string          `json:"request_id"`
+
+	OnBehalfOf *auditPersonView `json:"on_behalf_of" doc:"For whom the host product acted, in an action of its own; null otherwise."`
+	Detail     json.RawMessage  `json:"detail" doc:"What the host product said of an action of its own; null for nothing, and once it is erased."`
+	OccurredAt *time.Time       `json:"occurred_at" doc:"When the host product says that it happened; null when it didn't say."`
 }
 
 // auditActorView is who did it and from where. All but the id is empty once a
@@ -35,6 +40,13 @@ type auditActorView struct {
 	UserAgent string           `json:"user_agent"`
 }
 
+// auditPersonView is a member as they were called then.
+type auditPersonView struct {
+	ID    domain.UserID `json:"id"`
+	Name  string        `json:"name"`
+	Email string        `json:"email"`
+}
+
 type auditTargetView struct {
 	Type string `json:"type"`
 	ID   string `json:"id"`
@@ -42,18 +54,24 @@ type auditTargetView struct {
 }
 
 func viewEntry(e *projections.AuditEntry) auditView {
-	return auditView{
+	view := auditView{
 		ID: e.ID, Position: e.Position, At: e.At, Action: e.Action,
 		Actor:  auditActorView(e.Actor),
 		Target: auditTargetView(e.Target),
 		Before: e.Before, After: e.After, RequestID: e.RequestID,
+		Detail: e.Detail, OccurredAt: optional(e.OccurredAt),
 	}
+	if e.OnBehalfOf.ID != "" {
+		view.OnBehalfOf = &auditPersonView{e.OnBehalfOf.ID, e.OnBehalfOf.Name, e.OnBehalfOf.Email}
+	}
+	return view
 }
 
 // AuditFilter is which entries are wanted, in any combination.
 type AuditFilter struct {
+	Member string `query:"member" maxLength:"64" doc:"Id of a user who did it, or on whose behalf or to whom it was done."`
 	Actor  string `query:"actor" maxLength:"64" doc:"Id of the user or API key; or operator, or roster."`
-	Action string `query:"action" maxLength:"1000" doc:"One action, or several with commas." example:"member.invited,member.joined"`
+	Action string `query:"action" maxLength:"1000" doc:"One action, or several with commas, at most 32." example:"member.invited,member.joined"`
 	Target string `query:"target" maxLength:"200" doc:"Id of what it was done to."`
 	From   string `query:"from" maxLength:"40" doc:"The earliest time, or day in UTC." example:"2026-01-31T12:00:00Z"`
 	To     string `query:"to" maxLength:"40" doc:"The latest time, or day in UTC; that day included." example:"2026-02-28"`
@@ -88,11 +106,15 @@ func (s *Server) auditOperations() {
 
 // filter reads the query; the lists of it are empty for no filter.
 func (f *AuditFilter) filter() (projections.AuditFilter, error) {
-	filter := projections.AuditFilter{Actor: f.Actor, Target: f.Target}
+	filter := projections.AuditFilter{Member: f.Member, Actor: f.Actor, Target: f.Target}
 	for action := range strings.SplitSeq(f.Action, ",") {
 		if action = strings.TrimSpace(action); action != "" {
 			filter.Actions = append(filter.Actions, action)
 		}
+	}
+	if len(filter.Actions) > projections.MaxActions {
+		return filter, newProblem(http.StatusUnprocessableEntity, codeInvalidField, fieldsAtFault).
+			in("query", "action", fmt.Sprintf("must name at most %d actions", projections.MaxActions))
 	}
 	var err error
 	if filter.From, err = parseMoment("from", f.From, false); err != nil {
@@ -129,7 +151,7 @@ func (s *Server) listAudit(ctx context.Context, x *exchange, in *listAuditInput)
 	if err != nil {
 		return none, err
 	}
-	bound := binding("audit", string(in.Team), in.Actor, in.Action, in.Target, in.From, in.To)
+	bound := binding("audit", string(in.Team), in.Member, in.Actor, in.Action, in.Target, in.From, in.To)
 	if filter.After, err = openPageToken[projections.AuditKey](s, in.PageToken, bound); err != nil {
 		return none, err
 	}

@@ -28,6 +28,8 @@ type exchange struct {
 
 	caller commands.Caller // set by gate
 
+	maxBody int64 // bytes that the body may have
+
 	// held, when set, keeps the answer back; see onlyOnce.
 	held *bytes.Buffer
 }

@@ -25,6 +25,7 @@ type entryWriter interface {
 var auditColumns = []string{
 	"id", "position", "at", "action", "actor_type", "actor_id", "actor_name", "actor_email", "actor_ip", "actor_user_agent",
 	"target_type", "target_id", "target_name", "before", "after", "request_id",
+	"on_behalf_of_id", "on_behalf_of_name", "on_behalf_of_email", "detail", "occurred_at",
 }
 
 type csvWriter struct {
@@ -41,6 +42,15 @@ func (w *csvWriter) write(e *auditView) error {
 	w.row = append(w.row[:0], string(e.ID), strconv.FormatUint(e.Position, 10), e.At.Format(time.RFC3339Nano), e.Action,
 		string(e.Actor.Type), e.Actor.ID, e.Actor.Name, e.Actor.Email, e.Actor.IP, e.Actor.UserAgent,
 		e.Target.Type, e.Target.ID, e.Target.Name, string(e.Before), string(e.After), e.RequestID)
+	var person auditPersonView
+	if e.OnBehalfOf != nil {
+		person = *e.OnBehalfOf
+	}
+	occurred := ""
+	if e.OccurredAt != nil {
+		occurred = e.OccurredAt.Format(time.RFC3339Nano)
+	}
+	w.row = append(w.row, string(person.ID), person.Name, person.Email, string(e.Detail), occurred)
 	for i, cell := range w.row {
 		w.row[i] = harmless(cell)
 	}

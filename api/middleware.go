@@ -16,7 +16,7 @@ import (
 )
 
 // Limits of one request. maxBody holds a bulk invitation of a few hundred
-// people; requestTimeout is longer than anything but an export takes, and
+// people, and few operations take more; requestTimeout is longer than anything but an export takes, and
 // shorter than a person waits.
 const (
 	maxBody        = 64 << 10
@@ -38,7 +38,7 @@ func (s *Server) use(router chi.Router) {
 		s.recoverPanics,   // a panic is a 500, told to the log alone
 		s.securityHeaders, // on every answer
 		s.refuseForeign,   // writes from other origins' pages
-		limitBody,
+		s.limitBody,
 		middleware.GetHead, // HEAD asks what GET would answer
 	)
 }
@@ -209,18 +209,23 @@ func (s *Server) refuseForeign(next http.Handler) http.Handler {
 
 // limitBody refuses a body that announces itself as too large before reading
 // it, cuts off one that doesn't, and waits for neither for ever.
-func limitBody(next http.Handler) http.Handler {
+func (s *Server) limitBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		most := int64(maxBody)
-		if r.URL.Path == evaluationsPath {
-			most = maxEvaluationsBody
+		x := exchangeOf(r.Context())
+		x.maxBody = maxBody
+		if r.ContentLength > maxBody || r.ContentLength < 0 {
+			for suffix, limit := range s.largeBodies {
+				if strings.HasSuffix(r.URL.Path, suffix) {
+					x.maxBody = limit
+				}
+			}
 		}
-		if r.ContentLength > most {
-			writeProblem(w, r, bodyTooLarge(most))
+		if r.ContentLength > x.maxBody {
+			writeProblem(w, r, bodyTooLarge(x.maxBody))
 			return
 		}
 		if r.ContentLength < 0 {
-			r.Body = http.MaxBytesReader(w, r.Body, most)
+			r.Body = http.MaxBytesReader(w, r.Body, x.maxBody)
 		}
 		if r.ContentLength != 0 {
 			// Not every connection has deadlines; where there are none, as in a

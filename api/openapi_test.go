@@ -188,7 +188,8 @@ func (d *openAPI) wantBounded(t *testing.T, at string, s *schema, open bool) {
 		}
 		d.wantBounded(t, at+"[]", s.Items, open)
 	case strings.Contains(kind, "object"):
-		if s.AdditionalProperties != open {
+		// The detail of a host's own action is the host's; its size is bounded.
+		if s.AdditionalProperties != (open || strings.HasSuffix(at, ".detail")) {
 			t.Errorf("%s: additionalProperties is %v", at, s.AdditionalProperties)
 		}
 		for name, property := range s.Properties {

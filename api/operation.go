@@ -45,6 +45,7 @@ type operation struct {
 	errors    []int // statuses that follow from the operation alone; gate's own are added
 	unbounded bool  // takes as long as it takes: an export
 	oneFactor bool  // also for a member who lacks the second factor that the team requires
+	body      int64 // bytes that a body may have; 0 for maxBody
 
 	// content are the media types of an answer that isn't JSON.
 	content []string
@@ -274,6 +275,11 @@ func may(t *domain.Team, caller commands.Caller, action domain.Action, at time.T
 // gate before it.
 func (s *Server) describe(o *operation) huma.Operation {
 	o.parameters = o.pathParameters()
+	if o.body == 0 {
+		o.body = maxBody
+	} else {
+		s.largeBodies[o.path[strings.LastIndexByte(o.path, '}')+1:]] = o.body
+	}
 	status := o.status
 	if status == 0 {
 		status = http.StatusOK
@@ -282,7 +288,7 @@ func (s *Server) describe(o *operation) huma.Operation {
 		OperationID: o.id, Method: o.method, Path: o.path, Tags: []string{o.tag},
 		Summary: o.summary, Description: o.about,
 		DefaultStatus:                status,
-		MaxBodyBytes:                 maxBody + 1, // huma refuses a body that reaches the limit
+		MaxBodyBytes:                 o.body + 1, // huma refuses a body that reaches the limit
 		BodyReadTimeout:              requestTimeout,
 		RejectUnknownQueryParameters: true,
 		Middlewares:                  huma.Middlewares{s.gate(o)},

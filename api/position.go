@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -72,8 +73,9 @@ func (x *exchange) stands(done commands.Done) {
 // next read of whoever wrote it sees it.
 func (s *Server) wrote(x *exchange, user domain.UserID, done commands.Done) {
 	x.stands(done)
-	if user != "" && done.Position > 0 {
-		s.written.Set(user, done.Position)
+	// An API key has no user, but is somebody who reads what it wrote too.
+	if who := cmp.Or(string(user), x.caller.Actor.ID); who != "" && done.Position > 0 {
+		s.written.Set(who, done.Position)
 	}
 }
 
@@ -84,10 +86,10 @@ const (
 	writtenBy  = 20_000
 )
 
-func newWritten() *otter.Cache[domain.UserID, uint64] {
-	return otter.Must(&otter.Options[domain.UserID, uint64]{
+func newWritten() *otter.Cache[string, uint64] {
+	return otter.Must(&otter.Options[string, uint64]{
 		MaximumSize:      writtenBy,
-		ExpiryCalculator: otter.ExpiryWriting[domain.UserID, uint64](writtenFor),
+		ExpiryCalculator: otter.ExpiryWriting[string, uint64](writtenFor),
 	})
 }
 
@@ -118,9 +120,12 @@ func (s *Server) freshModel(ctx context.Context, x *exchange, r *http.Request, t
 	if team != "" {
 		own = s.commands.TeamPosition(team)
 	}
+	if who := x.caller.Actor.ID; who != "" {
+		position, _ := s.written.GetIfPresent(who)
+		own = max(own, position)
+	}
 	if x.caller.User != "" {
-		position, _ := s.written.GetIfPresent(x.caller.User)
-		own = max(own, position, s.commands.UserPosition(x.caller.User))
+		own = max(own, s.commands.UserPosition(x.caller.User))
 	}
 	if own > s.projections.Position() {
 		if err := waitAtMost(ctx, ownWriteWait, own, s.projections.Wait); err != nil && !errors.Is(err, context.DeadlineExceeded) {

@@ -229,6 +229,9 @@ var humaErrors = sync.OnceFunc(func() {
 		p := humaProblem(status, message, errs)
 		if ctx != nil {
 			if x := exchangeOf(ctx.Context()); x != nil {
+				if p.Status == http.StatusRequestEntityTooLarge {
+					p = bodyTooLarge(x.maxBody)
+				}
 				p.RequestID = x.id
 				if p.Status >= http.StatusInternalServerError {
 					x.failure = errors.Join(append(errs, errors.New(message))...)
@@ -294,8 +297,8 @@ func humaProblem(status int, message string, errs []error) *Problem {
 	return internalError()
 }
 
-func bodyTooLarge(most int64) *Problem {
-	return newProblem(http.StatusRequestEntityTooLarge, codeBodyTooLarge, fmt.Sprintf("A body has at most %d bytes.", most))
+func bodyTooLarge(limit int64) *Problem {
+	return newProblem(http.StatusRequestEntityTooLarge, codeBodyTooLarge, fmt.Sprintf("The body of this request has at most %d bytes.", limit))
 }
 
 // maxFieldErrors bounds how many fields one answer names.

@@ -16,7 +16,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"roster/commands"
-	"roster/domain"
 	"roster/projections"
 )
 
@@ -47,7 +46,8 @@ type Server struct {
 	cookieName  string
 	crossOrigin *http.CrossOriginProtection
 	metrics     *metrics
-	written     *otter.Cache[domain.UserID, uint64] // the last position that each wrote here
+	written     *otter.Cache[string, uint64] // the last position that each actor wrote here
+	largeBodies map[string]int64             // by the end of the path: of operations that take more than maxBody
 	router      *chi.Mux
 	api         huma.API
 }
@@ -64,6 +64,7 @@ func New(config Config) *Server {
 		crossOrigin: http.NewCrossOriginProtection(),
 		metrics:     newMetrics(),
 		written:     newWritten(),
+		largeBodies: map[string]int64{},
 		router:      chi.NewMux(),
 	}
 	if s.log == nil {
@@ -106,6 +107,7 @@ func (s *Server) operations() {
 	s.ownershipOperations()
 	s.keyOperations()
 	s.auditOperations()
+	s.hostActionOperations()
 	s.accessOperations()
 	s.explainOperations()
 	s.whatIfOperations()

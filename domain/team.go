@@ -27,7 +27,7 @@ type Team struct {
 
 	members     map[UserID]*Member
 	memberBy    map[AddressID]UserID
-	roll        roll // of the members, in the order of their joining
+	roll        roll            // of the members, in the order of their joining
 	former      map[UserID]bool // whoever was a member once and left or was removed
 	invitations map[InvitationID]*Invitation
 	pendingBy   map[AddressID]InvitationID
@@ -193,6 +193,7 @@ func (t *Team) Member(user UserID) (*Member, bool) {
 // that stays the same: beginning after the place of one goes on where that was
 // left. Places begin with 1. The members must not be changed.
 func (t *Team) Members(after int) iter.Seq2[int, *Member] { return t.roll.after(after) }
+
 // Knows tells whether a user is or was a member.
 func (t *Team) Knows(user UserID) bool {
 	_, member := t.members[user]

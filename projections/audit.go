@@ -16,15 +16,15 @@ import (
 // ever added. Personal data stays sealed in its tables and is opened when it
 // is read, so the key of an erased person takes it out of every log at once.
 //
-// A log may have millions of entries and is read by any combination of actor,
-// action, target and time, newest first. For each combination that is worth
-// it, an entry holds a number that stands for what is looked for (see
-// auditKey), and an index has that number and the entry's place; so a page is
-// one stretch of one index. Numbers because an index of texts is three times
-// as large, and making it takes most of a rebuild.
+// A log may have millions of entries and is read by any combination of person,
+// action, target and time, newest first. For every combination an entry holds a
+// number that stands for what is looked for (see auditKeys), and an index has
+// that number and the entry's place; so a page is one stretch of one index,
+// however rare what is looked for. Numbers because an index of texts is three
+// times as large, and making it takes most of a rebuild.
 var auditModel = &model{
 	name:    "audit",
-	version: 1,
+	version: 2,
 	shapes:  []*shape{auditShape, auditLabels, auditSubjects, auditTimes, auditClock},
 	fold: func(_ Opener, in place) fold {
 		return &auditFold{
@@ -40,16 +40,23 @@ var auditModel = &model{
 var (
 	// The key is the team's number and not its id, to keep it small.
 	auditShape = newJournalShape("audit", 2, `by_team BIGINT, place BIGINT,
-		by_actor BIGINT, by_action BIGINT, by_actor_action BIGINT, by_target BIGINT,
-		at BIGINT, team_id TEXT, id TEXT, action TEXT, actor_type TEXT, actor_id TEXT, actor_label BIGINT,
-		target_type TEXT, target_id TEXT, target_label BIGINT,
-		before TEXT, after TEXT, request_id TEXT, origin TEXT, commit_id TEXT`,
-		index{columns: "by_actor, place"},
+		by_action BIGINT, by_target BIGINT, by_target_action BIGINT,
+		by_actor BIGINT, by_actor_action BIGINT, by_actor_target BIGINT, by_actor_target_action BIGINT,
+		by_behalf BIGINT, by_behalf_action BIGINT, by_behalf_target BIGINT, by_behalf_target_action BIGINT,
+		at BIGINT, occurred_at BIGINT, team_id TEXT, id TEXT, action TEXT, actor_type TEXT, actor_id TEXT, actor_label BIGINT,
+		behalf_id TEXT, behalf_label BIGINT, target_type TEXT, target_id TEXT, target_label BIGINT,
+		before TEXT, after TEXT, content TEXT, request_id TEXT, origin TEXT, origin_id TEXT`,
 		index{columns: "by_action, place"},
+		index{columns: "by_target, place"},
+		index{columns: "by_target_action, place"},
+		index{columns: "by_actor, place"},
 		index{columns: "by_actor_action, place"},
-		// A target has few entries as a rule. Where one has many, the rest of
-		// the filter is decided within the index.
-		index{columns: "by_target, place, actor_id, action"})
+		index{columns: "by_actor_target, place"},
+		index{columns: "by_actor_target_action, place"},
+		index{columns: "by_behalf, place", where: onBehalf},
+		index{columns: "by_behalf_action, place", where: onBehalf},
+		index{columns: "by_behalf_target, place", where: onBehalf},
+		index{columns: "by_behalf_target_action, place", where: onBehalf})
 
 	// auditLabels are the names of users, invitations, API keys, sites and teams,
 	// each with the place of the event that gave it. An entry points at those
@@ -68,25 +75,37 @@ var (
 	auditClock = newShape("audit_clock", 1, `id TEXT, clock BIGINT, lag BIGINT, block BIGINT`)
 )
 
-// auditRow is an entry. Before and After are JSON objects, or empty.
+// onBehalf is true of entries of what was done on somebody's behalf. A query has
+// to say it in these words to be answered from an index of those alone.
+const onBehalf = "by_behalf <> 0"
+
+// auditRow is an entry. Before and After are JSON objects, or empty. Content is
+// what a host product said, and Origin where it came from; both are sealed, for
+// the places "<ID>/content" and "<OriginID>/origin".
 type auditRow struct {
-	ByTeam, Place                              int64
-	ByActor, ByAction, ByActorAction, ByTarget int64
-	At                                         int64
-	Team, ID, Action                           string
-	ActorType, ActorID                         string
-	ActorLabel                                 int64
-	TargetType, TargetID                       string
-	TargetLabel                                int64
-	Before, After                              string
-	RequestID                                  string
-	Origin, CommitID                           string // sealed, for the commit
+	auditKeys
+	Place                  int64
+	At, OccurredAt         int64
+	Team, ID, Action       string
+	ActorType, ActorID     string
+	ActorLabel             int64
+	BehalfID               string
+	BehalfLabel            int64
+	TargetType, TargetID   string
+	TargetLabel            int64
+	Before, After, Content string
+	RequestID              string
+	Origin, OriginID       string
 }
 
 func (r *auditRow) fields() []any {
 	return []any{
-		&r.ByTeam, &r.Place, &r.ByActor, &r.ByAction, &r.ByActorAction, &r.ByTarget, &r.At, &r.Team, &r.ID, &r.Action,
-		&r.ActorType, &r.ActorID, &r.ActorLabel, &r.TargetType, &r.TargetID, &r.TargetLabel, &r.Before, &r.After, &r.RequestID, &r.Origin, &r.CommitID,
+		&r.ByTeam, &r.Place, &r.ByAction, &r.ByTarget, &r.ByTargetAction,
+		&r.ByActor, &r.ByActorAction, &r.ByActorTarget, &r.ByActorTargetAction,
+		&r.ByBehalf, &r.ByBehalfAction, &r.ByBehalfTarget, &r.ByBehalfTargetAction,
+		&r.At, &r.OccurredAt, &r.Team, &r.ID, &r.Action, &r.ActorType, &r.ActorID, &r.ActorLabel,
+		&r.BehalfID, &r.BehalfLabel, &r.TargetType, &r.TargetID, &r.TargetLabel,
+		&r.Before, &r.After, &r.Content, &r.RequestID, &r.Origin, &r.OriginID,
 	}
 }
 
@@ -106,19 +125,6 @@ type auditSubject struct {
 
 func (r *auditSubject) key() key      { return key{a: r.ID} }
 func (r *auditSubject) fields() []any { return []any{&r.ID, &r.Label, &r.Email, &r.Teams} }
-
-// auditKey is the number that stands for what is looked for in a team's log.
-// Two things may have the same number, so a query compares the texts as well.
-func auditKey(parts ...string) int64 {
-	hash := uint64(14695981039346656037) // FNV-1a
-	for _, part := range parts {
-		for i := range len(part) {
-			hash = (hash ^ uint64(part[i])) * 1099511628211
-		}
-		hash *= 1099511628211 // a zero byte, so that the bounds of the parts count
-	}
-	return int64(hash)
-}
 
 type auditFold struct {
 	entries  *journal[auditRow, *auditRow]
@@ -156,6 +162,8 @@ func (f *auditFold) event(ctx context.Context, c *eventstore.Commit, i int) erro
 		return f.personal(ctx, c, i, e.User, auditEntry{action: "session.started", targetType: "session", target: string(e.Session)})
 	case domain.SessionEnded:
 		return f.personal(ctx, c, i, e.User, auditEntry{action: "session.ended", targetType: "session", target: string(e.Session)})
+	case domain.HostActionRecorded:
+		return f.hostAction(ctx, c, i, e)
 	}
 	switch c.Stream.Kind {
 	case eventstore.KindTeam:
@@ -263,16 +271,34 @@ func (f *auditFold) personal(ctx context.Context, c *eventstore.Commit, i int, u
 	return nil
 }
 
+// hostAction enters what the host product did.
+func (f *auditFold) hostAction(ctx context.Context, c *eventstore.Commit, i int, e domain.HostActionRecorded) error {
+	entry := auditEntry{
+		action: e.Action, targetType: e.TargetType, target: e.TargetID,
+		host: true, content: string(e.Content), behalf: string(e.OnBehalfOf), occurredAt: micros(e.OccurredAt),
+	}
+	if e.By == nil {
+		return f.enter(ctx, c, i, string(e.Team), entry)
+	}
+	cause := *c // as if the event had a commit of its own
+	cause.Actor, cause.Origin, cause.RequestID = e.By.Actor, e.By.Origin, e.By.Request
+	return f.enterAs(ctx, &cause, i, string(e.Team), string(c.Events[i].ID), entry)
+}
+
 // enter adds an entry to the log of a team.
 func (f *auditFold) enter(ctx context.Context, c *eventstore.Commit, i int, team string, entry auditEntry) error {
+	return f.enterAs(ctx, c, i, team, string(c.ID()), entry)
+}
+
+// enterAs is enter with the id that the origin is sealed for.
+func (f *auditFold) enterAs(ctx context.Context, c *eventstore.Commit, i int, team, origin string, entry auditEntry) error {
 	row := auditRow{
-		ByTeam: auditKey(team), Place: placeOf(c.Position, i),
-		ByActor: auditKey(team, "actor", c.Actor.ID), ByAction: auditKey(team, "action", entry.action),
-		ByActorAction: auditKey(team, "both", c.Actor.ID, entry.action), ByTarget: auditKey(team, "target", entry.target),
-		At: micros(c.At), Team: team, ID: string(c.Events[i].ID), Action: entry.action,
-		ActorType: string(c.Actor.Type), ActorID: c.Actor.ID, TargetType: entry.targetType, TargetID: entry.target,
-		Before: entry.before, After: entry.after, RequestID: c.RequestID,
-		Origin: string(c.Origin), CommitID: string(c.ID()),
+		auditKeys: keysOf(team, c.Actor.ID, entry.behalf, entry.target, entry.action), Place: placeOf(c.Position, i),
+		At: micros(c.At), OccurredAt: entry.occurredAt, Team: team, ID: string(c.Events[i].ID), Action: entry.action,
+		ActorType: string(c.Actor.Type), ActorID: c.Actor.ID, BehalfID: entry.behalf,
+		TargetType: entry.targetType, TargetID: entry.target,
+		Before: entry.before, After: entry.after, Content: entry.content, RequestID: c.RequestID,
+		Origin: string(c.Origin), OriginID: origin,
 	}
 	var err error
 	if c.Actor.Type != domain.ActorSystem {
@@ -280,13 +306,31 @@ func (f *auditFold) enter(ctx context.Context, c *eventstore.Commit, i int, team
 			return err
 		}
 	}
-	if hasLabel(entry.targetType) {
+	if row.BehalfLabel, err = f.labelWithin(ctx, entry.behalf, team); err != nil {
+		return err
+	}
+	// What a host calls a target is for the host to say. The same id may be
+	// something of another team.
+	if hasLabel(entry.targetType) && !entry.host {
 		if row.TargetLabel, err = f.labelOf(ctx, entry.target); err != nil {
 			return err
 		}
 	}
 	f.entries.add(row)
 	return nil
+}
+
+// labelWithin is the label of a user while they are in the team. What somebody
+// who has left is called today is none of the team's business.
+func (f *auditFold) labelWithin(ctx context.Context, user, team string) (int64, error) {
+	if user == "" {
+		return 0, nil
+	}
+	subject, err := f.subjects.get(ctx, key{a: user})
+	if err != nil || subject == nil || !slices.Contains(strings.Fields(subject.Teams), team) {
+		return 0, err
+	}
+	return subject.Label, nil
 }
 
 // labelOf is the present label of a subject; 0 when it has none.

@@ -12,6 +12,12 @@ type auditEntry struct {
 	action             string
 	targetType, target string
 	before, after      string // JSON objects, or empty
+
+	// Of what a host product did.
+	host       bool
+	content    string // sealed
+	behalf     string // a user
+	occurredAt int64
 }
 
 // auditEntryOf is the entry for an event of a team. It derives from the event

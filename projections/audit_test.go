@@ -208,6 +208,107 @@ func TestAuditOfTwoFactor(t *testing.T) {
 	})
 }
 
+// What a host product did is shown as it said, by whom and from where it said
+// so, and never with a name that Roster knows and the team doesn't.
+func TestAuditOfHostActions(t *testing.T) {
+	w := newWorld(t)
+	ann, bob, eve := w.register("Ann", "ann@example.com"), w.register("Bob", "bob@example.com"), w.register("Eve", "eve@example.com")
+	team, other := w.team(ann, "Acme"), w.team(eve, "Other")
+	w.join(team, ann, bob)
+	key, contentKey := domain.APIKeyID(eventstore.NewID(domain.PrefixAPIKey)), w.newKey()
+	w.commit(teamStream(team), by{actor: domain.ByUser(ann)}, domain.APIKeyCreated{Key: key, Name: "shop", Role: "ADMIN", Prefix: "rk_1", SecretHash: "00"})
+	stream := eventstore.Stream{Kind: eventstore.KindActivity, ID: eventstore.NewID("host")}
+	record := func(by by, events ...domain.HostActionRecorded) *eventstore.Commit {
+		c := w.prepare(stream, by, make([]domain.Event, len(events))...)
+		for i, e := range events {
+			place := string(c.Events[i].ID)
+			e.Team, e.Action = team, "order.shipped"
+			if e.Content != "" {
+				e.Content = w.seal(contentKey, place+"/content", string(e.Content))
+			}
+			if e.By != nil {
+				e.By.Origin = w.seal(w.keys[ann], place+"/origin", `{"ip":"192.0.2.1","user_agent":"shop/1"}`)
+			}
+			c.Events[i].Event = e
+		}
+		w.fatal(w.store.Append(testContext(t), c))
+		w.last = c.Position
+		return c
+	}
+	occurred := epoch.Add(-time.Hour)
+	content := domain.Sealed(`{"name":"Order <42>","detail":{"total":12.50}}`)
+	alone := record(by{actor: domain.ByUser(ann), ip: "203.0.113.9", agent: "Mozilla", request: "req-1"},
+		domain.HostActionRecorded{TargetType: "order", TargetID: "42", Content: content, OccurredAt: occurred})
+	w.rename(bob, "Robert")
+	ofShop := func(request string) *domain.HostActor {
+		return &domain.HostActor{Actor: domain.ByAPIKey(key), Request: request}
+	}
+	together := record(by{},
+		domain.HostActionRecorded{TargetType: "member", TargetID: string(eve), OnBehalfOf: bob, By: ofShop("req-2")},
+		domain.HostActionRecorded{TargetType: "team", TargetID: string(other), OnBehalfOf: eve, By: ofShop("req-3")},
+		domain.HostActionRecorded{TargetType: "member", TargetID: string(bob), Content: content, By: &domain.HostActor{Actor: domain.ByUser(bob), Request: "req-4"}})
+	w.commit(teamStream(team), by{}, domain.MemberRemoved{User: bob, Role: "MEMBER"})
+	gone := record(by{}, domain.HostActionRecorded{TargetType: "order", TargetID: "1", OnBehalfOf: bob, By: ofShop("req-5")})
+
+	shop := AuditActor{Type: domain.ActorAPIKey, ID: string(key), Name: "shop", IP: "192.0.2.1", UserAgent: "shop/1"}
+	entry := func(c *eventstore.Commit, i int, actor AuditActor, target AuditTarget, request string) AuditEntry {
+		return AuditEntry{ID: c.Events[i].ID, Position: c.Position, Index: i, At: c.At, Action: "order.shipped", Actor: actor, Target: target, RequestID: request}
+	}
+	want := []AuditEntry{
+		entry(gone, 0, shop, AuditTarget{Type: "order", ID: "1"}, "req-5"),
+		entry(together, 2, AuditActor{Type: domain.ActorUser, ID: string(bob), Name: "Robert", Email: "bob@example.com", IP: "192.0.2.1", UserAgent: "shop/1"},
+			AuditTarget{Type: "member", ID: string(bob), Name: "Order <42>"}, "req-4"),
+		entry(together, 1, shop, AuditTarget{Type: "team", ID: string(other)}, "req-3"),
+		entry(together, 0, shop, AuditTarget{Type: "member", ID: string(eve)}, "req-2"),
+		entry(alone, 0, AuditActor{Type: domain.ActorUser, ID: string(ann), Name: "Ann", Email: "ann@example.com", IP: "203.0.113.9", UserAgent: "Mozilla"},
+			AuditTarget{Type: "order", ID: "42", Name: "Order <42>"}, "req-1"),
+	}
+	want[0].OnBehalfOf = AuditPerson{ID: bob}
+	want[1].Detail = raw(`{"total":12.50}`)
+	want[2].OnBehalfOf = AuditPerson{ID: eve}
+	want[3].OnBehalfOf = AuditPerson{ID: bob, Name: "Robert", Email: "bob@example.com"}
+	want[4].Detail, want[4].OccurredAt = raw(`{"total":12.50}`), occurred
+	onBoth(t, func(t *testing.T, backend backend) {
+		p := newProjections(t, openDatabase(t, backend.config(t)), w.store.Vault())
+		start(t, p, w.store)
+		wait(t, p, w.last)
+		for range 2 { // with labels from the table, and from memory
+			entries, _, err := p.Audit(testContext(t), team, AuditFilter{Actions: []string{"order.shipped"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			same(t, "entries", want, entries)
+		}
+		if entries, _, err := p.Audit(testContext(t), other, AuditFilter{}); err != nil || len(entries) != 1 {
+			t.Errorf("the other team has %d entries, %v", len(entries), err)
+		}
+	})
+
+	// Who is erased is out of the log at once, and so is what was sealed apart.
+	_, err := w.store.Vault().Erase(testContext(t), w.keys[bob], contentKey)
+	w.fatal(err)
+	for i := range want {
+		want[i].Detail = nil
+		if want[i].Target.Name != "" {
+			want[i].Target.Name = ""
+		}
+		if want[i].OnBehalfOf.ID == bob {
+			want[i].OnBehalfOf = AuditPerson{ID: bob}
+		}
+	}
+	want[1].Actor.Name, want[1].Actor.Email = "", ""
+	onBoth(t, func(t *testing.T, backend backend) {
+		p := newProjections(t, openDatabase(t, backend.config(t)), w.store.Vault())
+		start(t, p, w.store)
+		wait(t, p, w.last)
+		entries, _, err := p.Audit(testContext(t), team, AuditFilter{Actions: []string{"order.shipped"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, "entries after erasure", want, entries)
+	})
+}
+
 // An entry shows the name at its time, also where it changes within a page.
 func TestAuditNamesAreOfTheirTime(t *testing.T) {
 	w := newWorld(t)
@@ -254,6 +355,8 @@ func TestAuditFilters(t *testing.T) {
 		w.join(other, ann, user)
 		users = append(users, user)
 	}
+	hostKey := domain.APIKeyID(eventstore.NewID(domain.PrefixAPIKey))
+	w.commit(teamStream(team), by{}, domain.APIKeyCreated{Key: hostKey, Name: "host", Role: "ADMIN", Prefix: "rk_1", SecretHash: "00"})
 	for i := range 700 { // more than clockBlock
 		w.now = w.now.Add(time.Duration(random.IntN(5000)-2400) * time.Millisecond) // a node behind or ahead
 		if i == 300 {
@@ -272,6 +375,12 @@ func TestAuditFilters(t *testing.T) {
 			events = append(events, domain.PlanChanged{From: "starter", To: "growth"}, domain.PermissionsChanged{User: user})
 		}
 		w.commit(teamStream(on), actor, events...)
+		if random.IntN(3) == 0 {
+			w.commit(eventstore.Stream{Kind: eventstore.KindActivity, ID: eventstore.NewID("host")}, by{actor: domain.ByAPIKey(hostKey)}, domain.HostActionRecorded{
+				Team: on, Action: pick(random, []string{"order.shipped", "order.edited"}), TargetType: "order",
+				TargetID: pick(random, []string{"1", "2", string(users[0])}), OnBehalfOf: pick(random, append(users, "")),
+			})
+		}
 	}
 	onBoth(t, func(t *testing.T, backend backend) {
 		p := newProjections(t, openDatabase(t, backend.config(t)), w.store.Vault())
@@ -287,16 +396,21 @@ func TestAuditFilters(t *testing.T) {
 			t.Fatal("an export isn't newest first")
 		}
 		random := rand.New(rand.NewPCG(8, 8))
-		for range 60 {
+		for range 200 {
 			var filter AuditFilter
-			if random.IntN(2) == 0 {
-				filter.Actor = string(pick(random, users))
+			if random.IntN(3) == 0 {
+				filter.Actor = string(pick(random, append(users, domain.UserID(hostKey))))
 			}
 			if random.IntN(2) == 0 {
-				filter.Target = string(pick(random, append(users, domain.UserID(team))))
+				filter.Member = string(pick(random, users))
 			}
-			for range random.IntN(3) {
-				filter.Actions = append(filter.Actions, pick(random, []string{"role.changed", "plan.changed", "permissions.changed", "member.left"}))
+			if random.IntN(2) == 0 {
+				filter.Target = string(pick(random, append(users, domain.UserID(team), "1", "2")))
+			}
+			for range random.IntN(6) {
+				filter.Actions = append(filter.Actions, pick(random, []string{
+					"role.changed", "plan.changed", "permissions.changed", "member.left", "order.shipped", "order.edited",
+				}))
 			}
 			slices.Sort(filter.Actions)
 			filter.Actions = slices.Compact(filter.Actions)
@@ -308,7 +422,9 @@ func TestAuditFilters(t *testing.T) {
 			}
 			var want []AuditEntry
 			for _, entry := range all {
-				if (filter.Actor == "" || entry.Actor.ID == filter.Actor) && (filter.Target == "" || entry.Target.ID == filter.Target) &&
+				if (filter.Actor == "" || entry.Actor.ID == filter.Actor) &&
+					(filter.Member == "" || slices.Contains([]string{entry.Actor.ID, string(entry.OnBehalfOf.ID), entry.Target.ID}, filter.Member)) &&
+					(filter.Target == "" || entry.Target.ID == filter.Target) &&
 					(len(filter.Actions) == 0 || slices.Contains(filter.Actions, entry.Action)) &&
 					!entry.At.Before(filter.From) && (filter.To.IsZero() || !entry.At.After(filter.To)) {
 					want = append(want, entry)
@@ -339,6 +455,7 @@ func TestAuditFilters(t *testing.T) {
 		// Filters that are hostile or of another team find nothing.
 		for _, filter := range []AuditFilter{
 			{Actor: "' OR 1=1 --"}, {Target: "x\x00y"}, {Actions: []string{"%", "_"}}, {Target: string(other)},
+			{Member: "' OR 1=1 --"}, {Member: string(ann), Actor: string(users[0])},
 			{From: w.now.Add(time.Hour)}, {To: epoch.Add(-time.Hour)},
 		} {
 			if got := auditPages(t, p, team, filter, 50); len(got) != 0 {
@@ -404,5 +521,18 @@ func TestParseOrigin(t *testing.T) {
 	}
 	if _, _, err := parseOrigin("nonsense"); err == nil {
 		t.Error("nonsense was taken")
+	}
+}
+
+// A host product can take none of the names that Roster gives to its entries.
+func TestActionsOfEventsAreReserved(t *testing.T) {
+	s := simulate(t, 5, 400)
+	for _, c := range s.commits() {
+		for _, recorded := range c.Events {
+			entry, ok := auditEntryOf(recorded.Event, "team")
+			if ok && !slices.Contains(domain.AuditActions, entry.action) {
+				t.Errorf("%s isn't among domain.AuditActions", entry.action)
+			}
+		}
 	}
 }

@@ -15,6 +15,7 @@ type Projections struct {
 	opener   Opener
 	log      *slog.Logger
 	progress progress
+	labels   *auditLabelCache
 
 	mu         sync.Mutex
 	projecting bool
@@ -28,7 +29,7 @@ func New(ctx context.Context, db *Database, opener Opener, logger *slog.Logger) 
 	if logger == nil {
 		logger = db.logger
 	}
-	p := &Projections{db: db, opener: opener, log: logger}
+	p := &Projections{db: db, opener: opener, log: logger, labels: newAuditLabelCache()}
 	if err := p.ensure(ctx, true); err != nil {
 		return nil, err
 	}

@@ -84,7 +84,7 @@ func (s *simulation) step() {
 			others = append(others, user)
 		}
 	}
-	switch s.random.IntN(25) {
+	switch s.random.IntN(26) {
 	case 0:
 		s.user()
 	case 1:
@@ -209,5 +209,38 @@ func (s *simulation) step() {
 			domain.TwoFactorEnabled{Secret: "s"}, domain.TwoFactorDisabled{}, domain.RecoveryCodeUsed{RecoveryCode: "00", Left: 3},
 		}))
 		s.commit(stream, actor, domain.TwoFactorPolicyChanged{After: domain.TwoFactorPolicy{Required: domain.RequiredOfEveryone}})
+	case 25:
+		s.hostActions(t, actor)
 	}
+}
+
+// hostActions records one action of the host product, or several by several
+// actors in one commit.
+func (s *simulation) hostActions(t *simulatedTeam, actor by) {
+	stream := eventstore.Stream{Kind: eventstore.KindActivity, ID: eventstore.NewID("host")}
+	action := func() domain.HostActionRecorded {
+		return domain.HostActionRecorded{
+			Team: t.id, Action: pick(s.random, []string{"order.shipped", "page.edited"}),
+			TargetType: pick(s.random, []string{"order", "member"}), TargetID: string(pick(s.random, s.users)),
+		}
+	}
+	c := s.prepare(stream, actor, action())
+	if s.random.IntN(2) == 0 {
+		key := domain.APIKeyID(eventstore.NewID(domain.PrefixAPIKey))
+		s.commit(teamStream(t.id), actor, domain.APIKeyCreated{Key: key, Name: "host", Role: "ADMIN", Prefix: "rk_1", SecretHash: "00"})
+		c.Actor, c.Origin, c.RequestID = domain.Roster, "", ""
+		for i := range 3 {
+			c.Events = append(c.Events[:i], eventstore.Recorded{ID: domain.EventID(eventstore.NewID(domain.PrefixEvent))})
+			event := action()
+			event.Content = s.seal(s.newKey(), string(c.Events[i].ID)+"/content", `{"name":"order of user1@example.com","detail":{"from":"198.51.100.1"}}`)
+			event.OnBehalfOf, event.OccurredAt = pick(s.random, s.users), s.now.Add(-time.Hour)
+			event.By = &domain.HostActor{
+				Actor: domain.ByAPIKey(key), Request: fmt.Sprintf("host-%d", i),
+				Origin: s.seal(s.newKey(), string(c.Events[i].ID)+"/origin", `{"ip":"198.51.100.1","user_agent":"Mozilla/5.0"}`),
+			}
+			c.Events[i].Event = event
+		}
+	}
+	s.fatal(s.store.Append(testContext(s.t), c))
+	s.last = c.Position
 }

@@ -141,6 +141,20 @@ type AuditEntry struct {
 	Before    json.RawMessage // a JSON object; nil when there is nothing to say
 	After     json.RawMessage
 	RequestID string
+
+	// Of what a host product did, as far as it said.
+	OnBehalfOf AuditPerson
+	Detail     json.RawMessage // a JSON object; nil for none, and once it is erased
+	OccurredAt time.Time       // zero: when it was recorded
+}
+
+// AuditPerson is a user for whom a host product acted; the zero value is
+// nobody. Name and Email are those at the time of the event, empty for somebody
+// who had left the team by then.
+type AuditPerson struct {
+	ID    domain.UserID
+	Name  string
+	Email string
 }
 
 // AuditActor is who did it and from where. Name and Email are those at the
@@ -164,8 +178,9 @@ type AuditTarget struct {
 // AuditFilter says which entries of a team's log are wanted, in any
 // combination. They come newest first.
 type AuditFilter struct {
-	Actor   string // id of a user or an API key, "operator" or "roster"
-	Actions []string
+	Member  string    // id of a user who did it, or on whose behalf or to whom it was done
+	Actor   string    // id of a user or an API key, "operator" or "roster"
+	Actions []string  // any of them, at most MaxActions
 	Target  string    // id
 	From    time.Time // the earliest time wanted; zero for any
 	To      time.Time // the latest time wanted; zero for any
