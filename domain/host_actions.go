@@ -21,7 +21,9 @@ var AuditActions = []string{
 	"ownership.transfer_requested", "ownership.transfer_cancelled", "ownership.transferred",
 	"site.added", "site.renamed", "site.removed",
 	"api_key.created", "api_key.revoked", "webhook.created", "webhook.changed", "webhook.deleted",
-	"two_factor.enabled", "two_factor.disabled", "session.started", "session.ended",
+	"role.defined", "role.edited", "role.deleted",
+	"two_factor.enabled", "two_factor.disabled", "two_factor.recovery_code_used", "two_factor.recovery_codes_renewed",
+	"two_factor_policy.changed", "session.started", "session.ended",
 }
 
 // reservedParts begin names that are kept free for Roster although none of its
