@@ -69,7 +69,8 @@ func (s *Server) evaluateOne(ctx context.Context, by *commands.Caller, q *questi
 		return nil, 0, badQuestion(found)
 	}
 	decision := outside
-	done, err := s.commands.ViewOwnTeam(ctx, *by, q.team(), func(t *domain.Team, at time.Time) (err error) {
+	position := s.commands.Position() // before the decision, which takes account of everything up to here
+	_, err := s.commands.ViewOwnTeam(ctx, *by, q.team(), func(t *domain.Team, at time.Time) (err error) {
 		if err := s.mayAsk(ctx, t, by, q.actor(), at); err != nil {
 			return err
 		}
@@ -79,7 +80,7 @@ func (s *Server) evaluateOne(ctx context.Context, by *commands.Caller, q *questi
 	if err != nil && !errors.Is(err, domain.ErrNotFound) {
 		return nil, 0, err
 	}
-	return appendDecision(out, &decision), done.Position, nil
+	return appendDecision(out, &decision), position, nil
 }
 
 // semantic says how far a batch is answered.
@@ -210,8 +211,7 @@ func (s *Server) evaluations(ctx context.Context, by *commands.Caller, body, out
 }
 
 // evaluateAll answers every question. All that are about one team are answered
-// in one look at it, so by one and the same state. The position is that of the
-// team that has stood still for longest.
+// in one look at it, so by one and the same state.
 func (s *Server) evaluateAll(ctx context.Context, by *commands.Caller, questions []question) ([]verdict, uint64, error) {
 	verdicts := make([]verdict, len(questions))
 	byTeam := make([]int, 0, len(questions)) // indexes of the questions, those about one team together
@@ -224,7 +224,7 @@ func (s *Server) evaluateAll(ctx context.Context, by *commands.Caller, questions
 	}
 	slices.SortStableFunc(byTeam, func(a, b int) int { return strings.Compare(questions[a].resource.team, questions[b].resource.team) })
 
-	position := uint64(0)
+	position := s.commands.Position() // before all decisions
 	for len(byTeam) > 0 {
 		team := questions[byTeam[0]].team()
 		n := 1
@@ -233,7 +233,7 @@ func (s *Server) evaluateAll(ctx context.Context, by *commands.Caller, questions
 		}
 		same := byTeam[:n]
 		byTeam = byTeam[n:]
-		done, err := s.commands.ViewOwnTeam(ctx, *by, team, func(t *domain.Team, at time.Time) error {
+		_, err := s.commands.ViewOwnTeam(ctx, *by, team, func(t *domain.Team, at time.Time) error {
 			var refusal error
 			for _, i := range same {
 				q := &questions[i]
@@ -258,9 +258,6 @@ func (s *Server) evaluateAll(ctx context.Context, by *commands.Caller, questions
 			}
 		default:
 			return nil, 0, err
-		}
-		if done.Position > 0 && (position == 0 || done.Position < position) {
-			position = done.Position
 		}
 	}
 	return verdicts, position, nil

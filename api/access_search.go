@@ -253,7 +253,8 @@ func (s *Server) searching(kind *search) answerer {
 			from.Limit = page.limit
 		}
 		var results found
-		done, err := s.commands.ViewOwnTeam(ctx, *by, q.team(), func(t *domain.Team, at time.Time) (err error) {
+		position := s.commands.Position()
+		_, err := s.commands.ViewOwnTeam(ctx, *by, q.team(), func(t *domain.Team, at time.Time) (err error) {
 			if err := s.mayAsk(ctx, t, by, kind.about(&q), at); err != nil {
 				return err
 			}
@@ -280,6 +281,6 @@ func (s *Server) searching(kind *search) answerer {
 			}
 			out = kind.append(out, &q, id)
 		}
-		return append(out, "]}"...), done.Position, nil
+		return append(out, "]}"...), position, nil
 	}
 }

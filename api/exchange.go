@@ -30,6 +30,9 @@ type exchange struct {
 
 	maxBody int64 // bytes that the body may have
 
+	// streamed marks an answer that lasts as long as its reader likes.
+	streamed bool
+
 	// held, when set, keeps the answer back; see onlyOnce.
 	held *bytes.Buffer
 }

@@ -162,9 +162,11 @@ func newWorld(t testing.TB, o options) *world {
 		Commands: w.service, Projections: w.models, BaseURL: base, Store: w.store, Mailbox: w.mailbox,
 		TrustedProxies: o.proxies, Version: "test", Logger: logger,
 	})
+	w.server.streams.beat = 10 * time.Millisecond
 	w.http.Config = w.server.HTTPServer()
 	w.http.Start()
 	t.Cleanup(func() {
+		w.server.streams.close()
 		w.http.Close()
 		end()
 		tasks.Wait()

@@ -88,13 +88,15 @@ func (s *Server) finish(x *exchange, r *http.Request) {
 		x.status = http.StatusOK // a handler that wrote nothing
 	}
 	route := routePattern(r)
-	s.metrics.observe(route, r.Method, x.status, took)
+	if !x.streamed {
+		s.metrics.observe(route, r.Method, x.status, took)
+	}
 
 	level := slog.LevelDebug
 	switch {
 	case x.status >= http.StatusInternalServerError:
 		level = slog.LevelError
-	case took >= slowRequest:
+	case took >= slowRequest && !x.streamed:
 		level = slog.LevelWarn
 	case x.status >= http.StatusBadRequest:
 		level = slog.LevelInfo

@@ -24,6 +24,7 @@ const (
 	tagKeys        = "API keys"
 	tagAudit       = "Audit log"
 	tagAccess      = "Access checks"
+	tagChanges     = "Changes"
 )
 
 const description = `Teams, members, roles, invitations, API keys and the audit log of a multi-tenant product.
@@ -64,6 +65,7 @@ func newAPI(s *Server) huma.API {
 		{Name: tagKeys, Description: "Keys that act for a team with a role."},
 		{Name: tagAudit, Description: "Who did what, when and from where. It can't be edited."},
 		{Name: tagAccess, Description: "May this subject do that? (OpenID AuthZEN 1.0)"},
+		{Name: tagChanges, Description: "Hear at once what to read anew."},
 	}
 	return humachi.New(s.router, config)
 }

@@ -46,6 +46,7 @@ type Server struct {
 	cookieName  string
 	crossOrigin *http.CrossOriginProtection
 	metrics     *metrics
+	streams     *openStreams
 	written     *otter.Cache[string, uint64] // the last position that each actor wrote here
 	largeBodies map[string]int64             // by the end of the path: of operations that take more than maxBody
 	router      *chi.Mux
@@ -79,6 +80,7 @@ func New(config Config) *Server {
 	// foreign otherwise. A base URL is an origin, so this can't fail.
 	_ = s.crossOrigin.AddTrustedOrigin(config.BaseURL.Scheme + "://" + config.BaseURL.Host)
 
+	s.streams = newOpenStreams(s.metrics.registry)
 	s.use(s.router)
 	s.router.NotFound(s.notFound)
 	s.router.MethodNotAllowed(s.methodNotAllowed)
@@ -111,6 +113,7 @@ func (s *Server) operations() {
 	s.accessOperations()
 	s.explainOperations()
 	s.whatIfOperations()
+	s.changeOperations()
 }
 
 // ServeHTTP makes a Server an http.Handler.
@@ -120,14 +123,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.router.Se
 // meant for. There is no limit on reading a whole request here, because
 // net/http would end a long answer by it; limitBody sets one for the body.
 func (s *Server) HTTPServer() *http.Server {
-	return &http.Server{
+	server := &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: 10 * time.Second,
-		WriteTimeout:      2 * requestTimeout, // an export moves it forward as it goes
+		WriteTimeout:      2 * requestTimeout, // exports and streams move it forward as they go
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	server.RegisterOnShutdown(s.streams.close) // or they would hold it up
+	return server
 }
 
 // Metrics is where the other parts of the process add what they count.

@@ -73,6 +73,18 @@ func (s *Service) Authenticate(ctx context.Context, token string) (Caller, error
 	return Caller{}, ErrUnauthenticated
 }
 
+// Remains tells whether a credential that was good when a long answer began
+// still is: nil, or the error that Authenticate would give. Unlike a request,
+// an answer that goes on doesn't keep a session from ending for want of use.
+func (s *Service) Remains(ctx context.Context, token string) error {
+	if !strings.HasPrefix(token, sessionPrefix) {
+		_, err := s.Authenticate(ctx, token)
+		return err
+	}
+	_, _, err := s.sessions.look(ctx, token)
+	return err
+}
+
 // sameText compares secrets in constant time, whatever their lengths.
 func sameText(x, y string) bool {
 	xs, ys := sha256.Sum256([]byte(x)), sha256.Sum256([]byte(y))

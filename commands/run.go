@@ -63,15 +63,23 @@ func (s *Service) Follow(ctx context.Context, ready func()) error {
 	}
 	s.teams.forget()
 	s.users.forget()
+	s.changes.begin(end)
 	s.tail.advance(end)
 	ready()
+	var changes []Change
 	return s.store.FollowRaw(ctx, end, func(_ context.Context, commits []eventstore.Message) error {
+		changes = changes[:0]
 		for i := range commits {
 			if err := s.observe(&commits[i]); err != nil {
 				return err
 			}
+			changes = changesOf(changes, &commits[i])
 		}
-		s.tail.advance(commits[len(commits)-1].Position)
+		position := commits[len(commits)-1].Position
+		// After the aggregates: whoever hears of a change finds it there. Before
+		// the tail: whoever waited for a position finds its changes.
+		s.changes.add(changes, position)
+		s.tail.advance(position)
 		return nil
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"roster/domain"
@@ -59,6 +60,8 @@ type Service struct {
 	clock         func() time.Time
 	logger        *slog.Logger
 	tail          tail
+	changes       *Changes
+	acknowledged  atomic.Uint64 // the position of the last revocation that was acknowledged here
 }
 
 // New makes the service and publishes its role catalogs.
@@ -66,7 +69,7 @@ func New(ctx context.Context, config Config) (*Service, error) {
 	s := &Service{
 		store: config.Store, nodes: config.Nodes, vault: config.Store.Vault(),
 		passwords: newPasswords(), instance: eventstore.NewID("node"), baseURL: config.BaseURL, operatorToken: config.OperatorToken,
-		clock: config.Now, logger: config.Logger,
+		clock: config.Now, logger: config.Logger, changes: newChanges(changesKept),
 	}
 	if s.clock == nil {
 		s.clock = func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
@@ -233,6 +236,7 @@ const (
 )
 
 func (s *Service) barrier(ctx context.Context, marks marks) error {
+	s.acknowledges(marks[eventsMark])
 	if err := s.nodes.Barrier(ctx, marks); err != nil {
 		return unavailable(err)
 	}

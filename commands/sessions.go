@@ -255,33 +255,42 @@ func sessionKey(token string) (key string, hash tokenHash, ok bool) {
 // none, or none any more. A session in use costs no network round trip, but
 // for one write in five minutes.
 func (s *sessions) find(ctx context.Context, token string) (*sessionRecord, error) {
-	key, hash, ok := sessionKey(token)
-	if !ok {
-		return nil, ErrUnauthenticated
-	}
-	entry, err := s.bucket.Get(ctx, key)
-	if errors.Is(err, eventstore.ErrNoKey) {
-		return nil, ErrUnauthenticated
-	}
+	key, session, err := s.look(ctx, token)
 	if err != nil {
-		return nil, unavailable(err)
-	}
-	session, ok := s.decoded.GetIfPresent(hash)
-	if !ok || session.revision != entry.Revision {
-		if session, err = decodeSession(entry); err != nil {
-			return nil, err
-		}
-		s.decoded.Set(hash, session)
+		return nil, err
 	}
 	now := s.now()
-	if !session.live(now) {
-		return nil, ErrUnauthenticated
-	}
 	if due := session.touch.Load(); now.UnixMicro() >= due &&
 		session.touch.CompareAndSwap(due, now.Add(touchPause).UnixMicro()) {
 		return s.used(ctx, key, session, now)
 	}
 	return &session.sessionRecord, nil
+}
+
+// look is find, except that the session doesn't count as used.
+func (s *sessions) look(ctx context.Context, token string) (string, *decodedSession, error) {
+	key, hash, ok := sessionKey(token)
+	if !ok {
+		return "", nil, ErrUnauthenticated
+	}
+	entry, err := s.bucket.Get(ctx, key)
+	if errors.Is(err, eventstore.ErrNoKey) {
+		return "", nil, ErrUnauthenticated
+	}
+	if err != nil {
+		return "", nil, unavailable(err)
+	}
+	session, ok := s.decoded.GetIfPresent(hash)
+	if !ok || session.revision != entry.Revision {
+		if session, err = decodeSession(entry); err != nil {
+			return "", nil, err
+		}
+		s.decoded.Set(hash, session)
+	}
+	if !session.live(s.now()) {
+		return "", nil, ErrUnauthenticated
+	}
+	return key, session, nil
 }
 
 // used writes down that a session was used now. It never makes a session that

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"reflect"
+	"strings"
 	"sync"
 
 	"roster/domain"
@@ -145,6 +147,19 @@ func newCodec(rows ...kind) *codec {
 		c.written[row.event] = row.name
 	}
 	return c
+}
+
+// Kinds yields every kind of event that was ever written, with an event of that
+// kind without content.
+func Kinds() iter.Seq2[string, domain.Event] {
+	return func(yield func(string, domain.Event) bool) {
+		for _, row := range kinds.rows {
+			kind, _, _ := strings.Cut(row.name, ".v")
+			if event, ok := reflect.Zero(row.event).Interface().(domain.Event); ok && !yield(kind, event) {
+				return
+			}
+		}
+	}
 }
 
 // encode gives the name under which the event is written and its content.

@@ -3,6 +3,7 @@ package eventstore
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -58,6 +59,22 @@ func (m *Message) HasKind(kind string) bool {
 		}
 	}
 	return false
+}
+
+// Kinds lists the kinds of its events as the header states them, without
+// their versions.
+func (m *Message) Kinds() []string {
+	kinds := strings.Split(m.get(headerTypes), ",")
+	for i, listed := range kinds {
+		kinds[i], _, _ = strings.Cut(listed, ".v")
+	}
+	return kinds
+}
+
+// At is when the commit was made, as the header states it.
+func (m *Message) At() time.Time {
+	at, _ := time.Parse(timeLayout, m.get(headerTime)) // Append wrote it in this form
+	return at.UTC()
 }
 
 func (m *Message) get(name string) string {

@@ -1,9 +1,11 @@
 package projections
 
 import (
+	"sync"
 	"time"
 
 	"roster/domain"
+	"roster/eventstore"
 )
 
 // auditEntry is what an event says in the audit log beside who did it and
@@ -127,6 +129,22 @@ func accountEntryOf(event domain.Event, user domain.UserID) (auditEntry, bool) {
 	}
 	return auditEntry{}, false
 }
+
+// auditActions are the actions by the kinds of events that the store lists in
+// a commit's header.
+var auditActions = sync.OnceValue(func() map[string]string {
+	actions := map[string]string{}
+	for kind, event := range eventstore.Kinds() {
+		if entry, ok := auditEntryOf(event, ""); ok {
+			actions[kind] = entry.action
+		}
+	}
+	return actions
+})
+
+// AuditAction is the action under which an event of the kind is in the log of
+// its team; empty for one that isn't.
+func AuditAction(kind string) string { return auditActions()[kind] }
 
 // object is a small JSON object; its keys are written in order of the alphabet.
 type object map[string]any
