@@ -53,7 +53,7 @@ type endView struct {
 const changesAbout = "Server-sent events (`text/event-stream`) that tell what to read anew. " +
 	"`change` has `{team, position, at, actions}`, the actions being those of the audit log, for readers who may read it; " +
 	"an answer given at that position or later takes account of the change. " +
-	"`position` has `{position, open_ms}` and comes at least every second: everything up to that position was sent, and with it every revocation " +
+	"`position` has `{position, open_ms}` and comes after changes and at least every second: everything up to that position was sent, and with it every revocation " +
 	"that was acknowledged within the first `open_ms` milliseconds after this request arrived. " +
 	"`reset` has `{position, reason}`: forget everything from before that position. " +
 	"`end` has `{reason}`; ask again with the `Last-Event-ID`, unless the answer to that says otherwise. " +
@@ -77,8 +77,11 @@ func (s *Server) changeOperations() {
 	}
 	ofTeam, ofAll := feed, feed
 	ofTeam.id, ofTeam.path, ofTeam.summary = "watch-team", "/v1/teams/{team}/changes", "Watch a team"
-	ofTeam.about = "For members and API keys of the team. The stream ends when they are that no longer. " + changesAbout
+	ofTeam.about = "For members and API keys who may view the team. The stream ends when they may no longer. " + changesAbout
 	streams(s, ofTeam, func(ctx context.Context, x *exchange, in *teamChangesInput) (func(huma.Context), error) {
+		if err := s.permitted(ctx, x, in.Team, domain.ActionViewTeam); err != nil {
+			return nil, err
+		}
 		return s.watch(ctx, x, in.Team, &in.ChangesQuery)
 	})
 	ofAll.id, ofAll.path, ofAll.summary = "watch-all", "/v1/changes", "Watch all teams"
@@ -201,7 +204,8 @@ func (c *changeStream) run(ctx context.Context) (reason string) {
 	}
 }
 
-// step sends the changes that there are and, when it is due, how far they go.
+// step sends the changes that there are and how far they go. When there are
+// none, it says so only if that is due.
 func (c *changeStream) step(ctx context.Context, due bool) error {
 	moment, err := c.server.commands.UpToDate(ctx)
 	if err != nil {
@@ -226,7 +230,7 @@ func (c *changeStream) step(ctx context.Context, due bool) error {
 			last := i+1 == len(batch.Changes) || batch.Changes[i+1].Position > batch.Changes[i].Position
 			c.change(&batch.Changes[i], view, last)
 		}
-		if due && !more {
+		if !more {
 			c.write("position", batch.Position, positionView{batch.Position, moment.Sub(c.x.start).Milliseconds()})
 		}
 		if err := c.send(); err != nil {
@@ -258,7 +262,7 @@ func (c *changeStream) mayRead(ctx context.Context, changes []commands.Change) (
 				_, view.members[user] = t.Member(user)
 			}
 		}
-		return nil
+		return may(t, c.x.caller, domain.ActionViewTeam, at)
 	})
 	return view, err
 }

@@ -332,6 +332,10 @@ func TestAnOpenStreamClosesWithTheRightToReadIt(t *testing.T) {
 		{name: "the member leaves", reason: "not_found", end: func(member account, _ string) {
 			w.call("POST", team+"/leave", nil, member.auth()).is(204)
 		}},
+		{name: "the permission is revoked", reason: "not_permitted", end: func(member account, _ string) {
+			w.call("PUT", team+"/members/"+member.id+"/permissions", map[string]any{"granted": []string{}, "revoked": []string{"team:read"}}, owner.auth()).is(200)
+			w.call("GET", team+"/changes", nil, member.auth()).is(403, "not_permitted")
+		}},
 		{name: "the session ends", reason: "unauthenticated", end: func(member account, _ string) {
 			w.call("DELETE", "/v1/sessions/current", nil, member.auth()).is(204)
 		}},

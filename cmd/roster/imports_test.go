@@ -17,6 +17,7 @@ var mayImport = map[string][]string{
 	"roster/projections":     {"roster/domain", "roster/eventstore"},
 	"roster/subscribers":     {"roster/domain", "roster/eventstore"},
 	"roster/api":             {"roster/domain", "roster/eventstore", "roster/commands", "roster/projections"},
+	"roster/api/client":      {}, // hosts import it
 }
 
 func TestImportsPointInward(t *testing.T) {
@@ -34,8 +35,8 @@ func TestImportsPointInward(t *testing.T) {
 		checked[pkg] = true
 		for imported := range strings.FieldsSeq(imports) {
 			switch {
-			case pkg == "roster/domain" && strings.Contains(imported, "."):
-				t.Errorf("%s imports %s: the domain uses the standard library only", pkg, imported)
+			case len(allowed) == 0 && strings.Contains(imported, "."):
+				t.Errorf("%s imports %s: it uses the standard library only", pkg, imported)
 			case strings.HasPrefix(imported, "roster/") && !slices.Contains(allowed, imported):
 				t.Errorf("%s must not import %s", pkg, imported)
 			}

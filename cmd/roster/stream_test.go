@@ -2,10 +2,15 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	rosterclient "roster/api/client"
 )
 
 // stream is an open stream of changes.
@@ -93,5 +98,49 @@ func TestTwoNodesAndOpenStreams(t *testing.T) {
 		owner.delete(team.path("/members/" + member.id)).is(204)
 		rename("Seen by nobody")
 		streams[0].wantEnd("not_found")
+	}
+	t.Run("a client's cache on one node, changes on the other", func(t *testing.T) { cacheOnAnotherNode(t, a, b) })
+}
+
+// Roles change on one node while a cache that follows the other is asked. It
+// never answers from before the position that it is asked for, nor from before
+// what it has heard.
+func cacheOnAnotherNode(t *testing.T, a, b *server) {
+	owner, team := a.signUp("otto@example.com", "")
+	member := team.join("mia@example.com", "admin")
+	c, err := rosterclient.New(b.url, operatorToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, err := rosterclient.NewCache(c, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cache.Close()
+	if err := cache.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	q := rosterclient.Question{Team: team.id, Subject: member.id, Permission: "members:invite"}
+	for i := range 40 {
+		role := []string{"member", "admin"}[i%2]
+		position, err := strconv.ParseUint(owner.put(team.path("/members/"+member.id+"/role"), map[string]any{"role": role}).is(200).position(), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, ctx := range []context.Context{rosterclient.AtLeast(t.Context(), position), t.Context()} {
+			d, err := cache.Check(ctx, q)
+			if err != nil || d.Allowed != (role == "admin") {
+				t.Fatalf("as %s: %+v, %v", role, d, err)
+			}
+			if err := cache.Reached(t.Context(), position); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := cache.Check(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if stats := cache.Stats(); stats.Hits < 40 {
+		t.Errorf("%+v", stats)
 	}
 }
