@@ -25,6 +25,8 @@ type changeView struct {
 	Position uint64        `json:"position"`
 	At       time.Time     `json:"at"`
 	Actions  *[]string     `json:"actions,omitempty"`
+	// Decisions is whether somebody may be allowed more or less than before.
+	Decisions bool `json:"decisions"`
 }
 
 // positionView is the data of an event named position.
@@ -51,7 +53,8 @@ type endView struct {
 }
 
 const changesAbout = "Server-sent events (`text/event-stream`) that tell what to read anew. " +
-	"`change` has `{team, position, at, actions}`, the actions being those of the audit log, for readers who may read it; " +
+	"`change` has `{team, position, at, actions, decisions}`, the actions being those of the audit log, for readers who may read it, " +
+	"and decisions whether somebody may be allowed more or less than before; " +
 	"an answer given at that position or later takes account of the change. " +
 	"`position` has `{position, open_ms}` and comes after changes and at least every second: everything up to that position was sent, and with it every revocation " +
 	"that was acknowledged within the first `open_ms` milliseconds after this request arrived. " +
@@ -278,7 +281,7 @@ func (c *changeStream) change(change *commands.Change, view readerView, last boo
 		c.write("reset", id, resetView{change.Position, resetCatalog})
 		return
 	}
-	out := changeView{Team: change.Team, User: change.User, Position: change.Position, At: change.At}
+	out := changeView{Team: change.Team, User: change.User, Position: change.Position, At: change.At, Decisions: change.Decisive}
 	if c.team != "" {
 		if change.User != "" && !view.members[change.User] {
 			return

@@ -20,6 +20,7 @@ type Change struct {
 	Team     domain.TeamID
 	User     domain.UserID
 	Kinds    []string // of the events, as their stored names without the version
+	Decisive bool     // somebody may be allowed more or less than before
 }
 
 // Everything tells whether no team and no person is exempt.
@@ -222,10 +223,20 @@ func (s *Service) acknowledges(position uint64) {
 	}
 }
 
-// aboutAccount are the kinds of events of a user that no decision in a team
-// depends on. Any other may be one that some does.
-var aboutAccount = map[string]bool{
-	"user_registered": true, "email_verified": true, "user_renamed": true, "password_changed": true, "active_team_changed": true,
+// decisiveKinds are the kinds of events after which somebody may be allowed
+// more or less.
+var decisiveKinds = sync.OnceValue(func() map[string]bool {
+	kinds := map[string]bool{}
+	for kind, event := range eventstore.Kinds() {
+		kinds[kind] = kinds[kind] || domain.Decisive(event)
+	}
+	return kinds
+})
+
+// decisive tells whether a kind is one of them, as is one that isn't known.
+func decisive(kind string) bool {
+	is, known := decisiveKinds()[kind]
+	return is || !known
 }
 
 // changesOf appends what a commit changes.
@@ -236,9 +247,6 @@ func changesOf(changes []Change, message *eventstore.Message) []Change {
 		change.Team = domain.TeamID(message.Stream.ID)
 	case eventstore.KindUser:
 		change.User = domain.UserID(message.Stream.ID)
-		if !slices.ContainsFunc(message.Kinds(), func(kind string) bool { return !aboutAccount[kind] }) {
-			return changes
-		}
 	case eventstore.KindCatalog:
 	case eventstore.KindActivity:
 		if message.HasKind("invitation_delivery") {
@@ -249,6 +257,10 @@ func changesOf(changes []Change, message *eventstore.Message) []Change {
 		return changes
 	}
 	change.At, change.Kinds = message.At(), message.Kinds()
+	change.Decisive = slices.ContainsFunc(change.Kinds, decisive)
+	if change.User != "" && !change.Decisive {
+		return changes // concerns nobody but that person
+	}
 	return append(changes, change)
 }
 

@@ -130,8 +130,14 @@ func TestWhatChangesATeamAndWhatDoesNot(t *testing.T) {
 	settled()
 
 	team := teamOf(t, s, owner, "distribu")
-	if got := settled(); len(got) != 1 || got[0].Team != team || got[0].At.IsZero() || !cmp.Equal(got[0].Kinds, []string{"team_created"}) {
+	if got := settled(); len(got) != 1 || got[0].Team != team || got[0].At.IsZero() || !got[0].Decisive || !cmp.Equal(got[0].Kinds, []string{"team_created"}) {
 		t.Errorf("a team: %+v", got)
+	}
+	if _, err := s.RenameTeam(t.Context(), owner, team, "New"); err != nil {
+		t.Fatal(err)
+	}
+	if got := settled(); len(got) != 1 || got[0].Team != team || got[0].Decisive {
+		t.Errorf("its name: %+v", got)
 	}
 	// Of a person: nothing that a team decides by.
 	signedIn(t, s, owner)
@@ -156,11 +162,11 @@ func TestWhatChangesATeamAndWhatDoesNot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := settled(); len(got) != 2 || got[0].Team != "team_1" || got[1].Team != "team_2" {
+	if got := settled(); len(got) != 2 || got[0].Team != "team_1" || got[1].Team != "team_2" || got[0].Decisive {
 		t.Errorf("deliveries: %+v", got)
 	}
 	serviceOn(t, s.store, withCatalogs(edited(t, 1)))
-	if got := settled(); len(got) != 1 || !got[0].Everything() {
+	if got := settled(); len(got) != 1 || !got[0].Everything() || !got[0].Decisive {
 		t.Errorf("a catalog: %+v", got)
 	}
 }
@@ -169,8 +175,8 @@ func TestWhatChangesATeamAndWhatDoesNot(t *testing.T) {
 func TestAnUnknownEventOfAPersonIsAChange(t *testing.T) {
 	t.Parallel()
 	for types, want := range map[string][]Change{
-		"user_renamed.v1,email_verified.v1":     nil,
-		"user_renamed.v1,two_factor_enabled.v1": {{Position: 7, User: "user_1", Kinds: []string{"user_renamed", "two_factor_enabled"}}},
+		"user_renamed.v1,email_verified.v1": nil,
+		"user_renamed.v1,another_one.v1":    {{Position: 7, User: "user_1", Kinds: []string{"user_renamed", "another_one"}, Decisive: true}},
 	} {
 		message, err := eventstore.NewMessage("ev.user.user_1.0000000003", 7, nats.Header{"Roster-Types": {types}}, nil)
 		if err != nil {

@@ -63,7 +63,7 @@ func (m *machine) record(t *rapid.T, by domain.Actor, events evs, err error) {
 		}
 		m.history = append(m.history, happened{event, by, m.now})
 		m.written = append(m.written, written(event))
-		m.team.Apply(event, meta(len(m.history), by, m.now))
+		m.apply(t, event, meta(len(m.history), by, m.now))
 		m.remember(event)
 		m.invariants(t, event)
 	}

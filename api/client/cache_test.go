@@ -37,6 +37,8 @@ func TestACacheAnswersFromMemoryUntilTheTeamChanges(t *testing.T) {
 		t.Errorf("the decision is %+v", first)
 	}
 	w.wants(cache, update, true, true)
+	w.reached(cache, w.must("PATCH", "/v1/teams/"+owner.team, owner.token, map[string]any{"name": "New"}).position)
+	w.wants(cache, update, true, true) // a name decides nothing
 
 	position := w.role(owner, member, "read_only")
 	w.reached(cache, position)
@@ -66,7 +68,7 @@ func TestACacheAsksForAnswersAsNewAsWhatItHasHeard(t *testing.T) {
 		return next.RoundTrip(r)
 	})), long)
 	q := client.Question{Team: owner.team, Subject: owner.id, Permission: "orders:update"}
-	position := w.must("PATCH", "/v1/teams/"+owner.team, owner.token, map[string]any{"name": "New"}).position
+	position := w.key(owner)
 	w.reached(cache, position)
 	w.check(cache, q)
 	if got := asked.Load(); got != fmt.Sprint(position) {
@@ -261,7 +263,7 @@ func TestACacheWhoseStreamIsCutAsksTheServer(t *testing.T) {
 	w.wants(cache, q, true, true)
 	w.wants(cache, unasked, true, false) // not while the stream is cut
 	w.wants(cache, elsewhere, true, false)
-	w.reached(cache, w.must("PATCH", "/v1/teams/"+other.team, other.token, map[string]any{"name": "New"}).position)
+	w.reached(cache, w.key(other))
 	w.wants(cache, elsewhere, true, false)
 
 	cut.Store(true)

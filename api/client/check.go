@@ -91,8 +91,10 @@ type (
 		Error    *verdictError `json:"error"`
 	}
 	verdictError struct {
-		Status  int    `json:"status"`
-		Message string `json:"message"`
+		Status  int          `json:"status"`
+		Code    string       `json:"code"`
+		Message string       `json:"message"`
+		Errors  []FieldError `json:"errors"`
 	}
 	verdicts struct {
 		Evaluations []verdict `json:"evaluations"`
@@ -190,7 +192,10 @@ func (v *verdict) decision(got *answer) Decision {
 	}
 	if c.Error != nil {
 		d.Allowed = false
-		d.Err = &Error{Status: c.Error.Status, Detail: plain(c.Error.Message), RequestID: plain(got.header.Get("X-Request-Id"))}
+		d.Err = &Error{
+			Status: c.Error.Status, Code: plain(c.Error.Code), Detail: plain(c.Error.Message),
+			RequestID: plain(got.header.Get("X-Request-Id")), Fields: plainFields(c.Error.Errors),
+		}
 		return d
 	}
 	d.keep = d.AsOf > 0

@@ -54,11 +54,11 @@ func TestCheck(t *testing.T) {
 	}
 	_, err := c.Check(t.Context(), client.Question{Team: owner.team, Permission: "orders:ship"})
 	var refusal *client.Error
-	if !errors.As(err, &refusal) || refusal.Status != 422 || refusal.RequestID == "" ||
+	if !errors.As(err, &refusal) || refusal.Code != "invalid_field" || refusal.RequestID == "" ||
 		!slices.Equal(refusal.Fields, []client.FieldError{{Pointer: "#/subject/id", Detail: "is required"}}) {
 		t.Errorf("no subject: %#v", err)
 	}
-	if text := err.Error(); !strings.Contains(text, "422 invalid_field") || !strings.Contains(text, "#/subject/id is required") {
+	if text := err.Error(); !strings.Contains(text, " invalid_field: ") || !strings.Contains(text, "#/subject/id is required") {
 		t.Error(text)
 	}
 }
@@ -83,7 +83,7 @@ func TestTheFormOfABatch(t *testing.T) {
 		sizes = append(sizes, len(body.Evaluations))
 		w.Header().Set("Roster-Position", "12")
 		answers := strings.Repeat(`,{"decision":true,"context":{"reason":"role"}}`, len(body.Evaluations)-1)
-		fmt.Fprintf(w, `{"evaluations":[{"decision":true,"context":{"error":{"status":404,"message":"gone"}}}%s]}`, answers)
+		fmt.Fprintf(w, `{"evaluations":[{"decision":true,"context":{"error":{"status":404,"code":"not_found","message":"gone","errors":[{"pointer":"#/x","detail":"y"}]}}}%s]}`, answers)
 	}))
 	defer server.Close()
 	c, err := client.New(server.URL, "token")
@@ -98,7 +98,7 @@ func TestTheFormOfABatch(t *testing.T) {
 	if err != nil || len(decisions) != len(questions) || !slices.Equal(sizes, []int{1000, 1000, 500}) {
 		t.Fatalf("%d decisions in %v, %v", len(decisions), sizes, err)
 	}
-	if d := decisions[0]; d.Allowed || d.Err == nil || d.Err.Status != 404 || d.Err.Detail != "gone" {
+	if d := decisions[0]; d.Allowed || d.Err == nil || d.Err.Status != 404 || d.Err.Detail != "gone" || d.Err.Code != "not_found" || len(d.Err.Fields) != 1 {
 		t.Errorf("what couldn't be decided: %+v", d)
 	}
 	if d := decisions[1]; !d.Allowed || d.AsOf != 12 || d.Err != nil {

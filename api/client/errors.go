@@ -26,8 +26,8 @@ type Error struct {
 
 // FieldError is a field of the request at fault.
 type FieldError struct {
-	Pointer string // JSON pointer, such as #/email
-	Detail  string
+	Pointer string `json:"pointer"` // JSON pointer, such as #/email
+	Detail  string `json:"detail"`
 }
 
 func (e *Error) Error() string {
@@ -76,22 +76,24 @@ func refused(response *http.Response) error {
 		return fmt.Errorf("client: reading a refusal: %w", err)
 	}
 	var problem struct {
-		Code      string `json:"code"`
-		Detail    string `json:"detail"`
-		RequestID string `json:"request_id"`
-		Errors    []struct {
-			Pointer string `json:"pointer"`
-			Detail  string `json:"detail"`
-		} `json:"errors"`
+		Code      string       `json:"code"`
+		Detail    string       `json:"detail"`
+		RequestID string       `json:"request_id"`
+		Errors    []FieldError `json:"errors"`
 	}
 	if json.Unmarshal(body, &problem) != nil {
 		return e // the status says enough
 	}
 	e.Code, e.Detail, e.RequestID = plain(problem.Code), plain(problem.Detail), plain(problem.RequestID)
-	for _, field := range problem.Errors[:min(len(problem.Errors), maxFields)] {
-		e.Fields = append(e.Fields, FieldError{plain(field.Pointer), plain(field.Detail)})
-	}
+	e.Fields = plainFields(problem.Errors)
 	return e
+}
+
+func plainFields(given []FieldError) (fields []FieldError) {
+	for _, field := range given[:min(len(given), maxFields)] {
+		fields = append(fields, FieldError{plain(field.Pointer), plain(field.Detail)})
+	}
+	return fields
 }
 
 // plain makes text fit for a line of a log.

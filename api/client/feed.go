@@ -173,6 +173,8 @@ func (s *reading) told(event, data string) error {
 		Team     string `json:"team"`
 		User     string `json:"user"`
 		Reason   string `json:"reason"`
+		// Without it, nothing is known to be as before.
+		Decisions *bool `json:"decisions"`
 	}
 	switch event {
 	case "change", "position", "reset", "end":
@@ -185,7 +187,8 @@ func (s *reading) told(event, data string) error {
 		if (e.Team == "") == (e.User == "") {
 			return errors.New("client: a change is neither of a team nor of a person")
 		}
-		if s.begun { // what came before it begins is in no answer that is kept
+		indecisive := e.Decisions != nil && !*e.Decisions
+		if s.begun && !indecisive { // what came before it begins is in no answer that is kept
 			s.to.changed(e.Team, e.User, e.Position)
 		}
 	case "reset":

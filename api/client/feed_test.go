@@ -41,17 +41,19 @@ func TestWhatAStreamTells(t *testing.T) {
 		want        []string
 		err         string
 	}{
-		"from the beginning":      {text: change + position + change, want: []string{"begin 8", "complete 8 400ms", "changed team_1 7"}},
-		"going on":                {begun: true, text: change + position, want: []string{"changed team_1 7", "complete 8 400ms"}},
-		"a person":                {begun: true, text: lines("event:change", `data:{"user":"user_1","position":9}`, ""), want: []string{"changed user_1 9"}},
-		"a reset":                 {begun: true, text: lines("event: reset", `data: {"position":9}`, "") + change, want: []string{"begin 9", "changed team_1 7"}},
-		"what it doesn't know":    {begun: true, text: lines(": comment", "retry: 1", "event: news", "data: <", "", "other: x", ""), want: nil},
-		"a moment in the future":  {begun: true, text: lines("event: position", `data: {"position":8,"open_ms":9223372036854775807}`, ""), want: []string{"complete 8 1s"}},
-		"a moment before it all":  {begun: true, text: lines("event: position", `data: {"position":8,"open_ms":-9223372036854775808}`, ""), want: []string{"complete 8 0s"}},
-		"too late":                {begun: true, late: true, text: position, want: []string{"complete 8 400ms"}, err: errBehind.Error()},
-		"the end":                 {begun: true, text: lines("event: end", `data: {"reason":"renew"}`, ""), err: "client: the server has ended the stream: renew"},
-		"an event that is cut":    {begun: true, text: strings.TrimSuffix(change, "\n"), want: nil},
-		"a change of two at once": {begun: true, text: lines("event: change", `data: {"team":"t","user":"u","position":1}`, ""), err: "client: a change is neither of a team nor of a person"},
+		"from the beginning":             {text: change + position + change, want: []string{"begin 8", "complete 8 400ms", "changed team_1 7"}},
+		"going on":                       {begun: true, text: change + position, want: []string{"changed team_1 7", "complete 8 400ms"}},
+		"a person":                       {begun: true, text: lines("event:change", `data:{"user":"user_1","position":9}`, ""), want: []string{"changed user_1 9"}},
+		"nobody is allowed more or less": {begun: true, text: lines("event: change", `data: {"team":"team_1","position":9,"decisions":false}`, ""), want: nil},
+		"somebody may be":                {begun: true, text: lines("event: change", `data: {"team":"team_1","position":9,"decisions":true}`, ""), want: []string{"changed team_1 9"}},
+		"a reset":                        {begun: true, text: lines("event: reset", `data: {"position":9}`, "") + change, want: []string{"begin 9", "changed team_1 7"}},
+		"what it doesn't know":           {begun: true, text: lines(": comment", "retry: 1", "event: news", "data: <", "", "other: x", ""), want: nil},
+		"a moment in the future":         {begun: true, text: lines("event: position", `data: {"position":8,"open_ms":9223372036854775807}`, ""), want: []string{"complete 8 1s"}},
+		"a moment before it all":         {begun: true, text: lines("event: position", `data: {"position":8,"open_ms":-9223372036854775808}`, ""), want: []string{"complete 8 0s"}},
+		"too late":                       {begun: true, late: true, text: position, want: []string{"complete 8 400ms"}, err: errBehind.Error()},
+		"the end":                        {begun: true, text: lines("event: end", `data: {"reason":"renew"}`, ""), err: "client: the server has ended the stream: renew"},
+		"an event that is cut":           {begun: true, text: strings.TrimSuffix(change, "\n"), want: nil},
+		"a change of two at once":        {begun: true, text: lines("event: change", `data: {"team":"t","user":"u","position":1}`, ""), err: "client: a change is neither of a team nor of a person"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			to := &told{late: test.late}

@@ -294,6 +294,13 @@ func (w *world) role(owner, member account, role string) uint64 {
 	return w.must("PUT", "/v1/teams/"+owner.team+"/members/"+member.id+"/role", owner.token, map[string]any{"role": role}).position
 }
 
+// key makes an API key of a team, which changes decisions in it, and gives the
+// position of that.
+func (w *world) key(owner account) uint64 {
+	w.Helper()
+	return w.must("POST", "/v1/teams/"+owner.team+"/api-keys", owner.token, map[string]any{"name": "Key", "role": "admin"}).position
+}
+
 // checker is a Client or a Cache.
 type checker interface {
 	Check(context.Context, client.Question) (client.Decision, error)

@@ -1,0 +1,16 @@
+package domain
+
+// Decisive tells whether somebody may be allowed more or less in a team after
+// an event than before. Who keeps decisions has to ask again then. An event
+// counts as decisive unless it stands here.
+func Decisive(event Event) bool {
+	switch event.(type) {
+	case TeamRenamed, SiteRenamed,
+		MemberInvited, InvitationResent, InvitationCancelled, InvitationDeclined, InvitationExpired, InvitationDelivery,
+		OwnershipTransferRequested, OwnershipTransferCancelled,
+		UserRegistered, EmailVerified, UserRenamed, PasswordChanged, ActiveTeamChanged, AddressClaimed,
+		SessionStarted, SessionEnded, PasswordResetRequested:
+		return false
+	}
+	return true
+}
