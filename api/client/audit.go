@@ -23,6 +23,11 @@ type AuditEvent struct {
 	Before    json.RawMessage `json:"before"` // null when there is nothing to say
 	After     json.RawMessage `json:"after"`
 	RequestID string          `json:"request_id"`
+
+	// Of an action of the host's own.
+	OnBehalfOf *AuditPerson    `json:"on_behalf_of"` // nil for nobody
+	Detail     json.RawMessage `json:"detail"`       // null for none, and once it is erased
+	OccurredAt *time.Time      `json:"occurred_at"`  // nil when the host didn't say
 }
 
 // AuditActor is who did it and from where. All but the id is empty once a
@@ -36,6 +41,13 @@ type AuditActor struct {
 	UserAgent string `json:"user_agent"`
 }
 
+// AuditPerson is a member as they were called then.
+type AuditPerson struct {
+	ID    string `json:"id"`
+	Name  string `json:"name"`
+	Email string `json:"email"`
+}
+
 // AuditTarget is what something was done to.
 type AuditTarget struct {
 	Type string `json:"type"`
@@ -45,6 +57,7 @@ type AuditTarget struct {
 
 // AuditFilter chooses entries, in any combination; its zero value all.
 type AuditFilter struct {
+	Member   string // id of a user who did it, for whom or to whom it was done
 	Actor    string // id of a user or an API key; or operator, or roster
 	Actions  []string
 	Target   string // id of what it was done to
@@ -55,6 +68,7 @@ type AuditFilter struct {
 // Audit yields the audit log of a team, newest first.
 func (c *Client) Audit(ctx context.Context, team string, f AuditFilter) iter.Seq2[AuditEvent, error] {
 	query := url.Values{}
+	set(query, "member", f.Member)
 	set(query, "actor", f.Actor)
 	set(query, "action", strings.Join(f.Actions, ","))
 	set(query, "target", f.Target)
@@ -68,21 +82,24 @@ type AuditRecord struct {
 	Action string         `json:"action"` // not one of Roster's own
 	Target AuditTarget    `json:"target"`
 	Detail map[string]any `json:"detail,omitempty"`
+
+	OccurredAt time.Time `json:"occurred_at,omitzero"`   // if that isn't now
+	OnBehalfOf string    `json:"on_behalf_of,omitempty"` // with an API key: the user for whom the host acted
 }
 
 const (
 	// One request holds up to so many records, and so many bytes of them, which
-	// leaves room below the 64 KiB that Roster takes.
-	recordsAtOnce = 100
-	bytesAtOnce   = 48 << 10
+	// leaves room below the 1 MiB that Roster takes.
+	recordsAtOnce = 1_000
+	bytesAtOnce   = 960 << 10
 
 	maxRecorded = 1 << 20
 )
 
 // RecordAudit writes into the audit log of a team and gives the position of the
-// last record. Each request is written once, however often it has to be sent.
-// More records than fit into one request take several; after an error, the
-// first of them may have been written.
+// last record. Each request is written once, however often it has to be sent,
+// and all of it or nothing. More than 1,000 records, or a megabyte of them, take
+// several requests; after an error, the first of those may have been written.
 func (c *Client) RecordAudit(ctx context.Context, team string, records ...AuditRecord) (position uint64, err error) {
 	path, err := teamPath(team, "/audit-events")
 	if err != nil {
