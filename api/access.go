@@ -76,9 +76,8 @@ func (s *Server) accessOperations() {
 }
 
 // answerer answers a question. It is given the body of the request, and adds
-// its answer to out; it tells the position up to which the answer takes account
-// of everything, when there is one.
-type answerer func(ctx context.Context, by *commands.Caller, body, out []byte) ([]byte, uint64, error)
+// its answer to out.
+type answerer func(ctx context.Context, by *commands.Caller, body, out []byte) ([]byte, error)
 
 // ask registers a question. It doesn't go through huma: products ask with
 // every request of theirs, so the body is read once and checked by hand.
@@ -95,9 +94,7 @@ func (s *Server) ask(o operation, answer answerer, question, answered any) {
 		}
 		header := x.Header()
 		header["Content-Type"] = headerJSON
-		if position > 0 {
-			header["Roster-Position"] = []string{strconv.FormatUint(position, 10)}
-		}
+		header["Roster-Position"] = []string{strconv.FormatUint(position, 10)}
 		_, _ = x.Write(out) // a caller who has hung up is no failure of ours
 		b.put(out)
 	})
@@ -118,7 +115,9 @@ func (s *Server) answer(x *exchange, r *http.Request, b *questionBuffer, answer 
 	if err := readBodyInto(&b.body, r); err != nil {
 		return nil, 0, err
 	}
-	out, position, err := answer(ctx, &by, b.body.Bytes(), b.out[:0])
+	// Before the answer, which takes account of everything up to here.
+	position := s.commands.Position()
+	out, err := answer(ctx, &by, b.body.Bytes(), b.out[:0])
 	return append(out, '\n'), position, err
 }
 

@@ -56,20 +56,19 @@ func (v *verdict) append(out []byte) []byte {
 var outside = domain.Decision{Reason: domain.ReasonNotMember}
 
 // evaluation answers one question.
-func (s *Server) evaluation(ctx context.Context, by *commands.Caller, body, out []byte) ([]byte, uint64, error) {
+func (s *Server) evaluation(ctx context.Context, by *commands.Caller, body, out []byte) ([]byte, error) {
 	var q question
 	if err := q.members(body, skipped); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	return s.evaluateOne(ctx, by, &q, out)
 }
 
-func (s *Server) evaluateOne(ctx context.Context, by *commands.Caller, q *question, out []byte) ([]byte, uint64, error) {
+func (s *Server) evaluateOne(ctx context.Context, by *commands.Caller, q *question, out []byte) ([]byte, error) {
 	if found := q.complete(by, whatIsDecided, "#"); found != nil {
-		return nil, 0, badQuestion(found)
+		return nil, badQuestion(found)
 	}
 	decision := outside
-	position := s.commands.Position() // before the decision, which takes account of everything up to here
 	_, err := s.commands.ViewOwnTeam(ctx, *by, q.team(), func(t *domain.Team, at time.Time) (err error) {
 		if err := s.mayAsk(ctx, t, by, q.actor(), at); err != nil {
 			return err
@@ -78,9 +77,9 @@ func (s *Server) evaluateOne(ctx context.Context, by *commands.Caller, q *questi
 		return err
 	})
 	if err != nil && !errors.Is(err, domain.ErrNotFound) {
-		return nil, 0, err
+		return nil, err
 	}
-	return appendDecision(out, &decision), position, nil
+	return appendDecision(out, &decision), nil
 }
 
 // semantic says how far a batch is answered.
@@ -180,22 +179,22 @@ func (b *batch) questions(defaults *question) ([]question, error) {
 }
 
 // evaluations answers a list of questions, or one when there is no list.
-func (s *Server) evaluations(ctx context.Context, by *commands.Caller, body, out []byte) ([]byte, uint64, error) {
+func (s *Server) evaluations(ctx context.Context, by *commands.Caller, body, out []byte) ([]byte, error) {
 	var defaults question
 	var b batch
 	if err := defaults.members(body, b.read); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	questions, err := b.questions(&defaults)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	if len(questions) == 0 {
 		return s.evaluateOne(ctx, by, &defaults, out)
 	}
-	verdicts, position, err := s.evaluateAll(ctx, by, questions)
+	verdicts, err := s.evaluateAll(ctx, by, questions)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	out = append(out, `{"evaluations":[`...)
 	for i := range verdicts {
@@ -207,12 +206,12 @@ func (s *Server) evaluations(ctx context.Context, by *commands.Caller, body, out
 			break
 		}
 	}
-	return append(out, "]}"...), position, nil
+	return append(out, "]}"...), nil
 }
 
 // evaluateAll answers every question. All that are about one team are answered
 // in one look at it, so by one and the same state.
-func (s *Server) evaluateAll(ctx context.Context, by *commands.Caller, questions []question) ([]verdict, uint64, error) {
+func (s *Server) evaluateAll(ctx context.Context, by *commands.Caller, questions []question) ([]verdict, error) {
 	verdicts := make([]verdict, len(questions))
 	byTeam := make([]int, 0, len(questions)) // indexes of the questions, those about one team together
 	for i := range questions {
@@ -224,7 +223,6 @@ func (s *Server) evaluateAll(ctx context.Context, by *commands.Caller, questions
 	}
 	slices.SortStableFunc(byTeam, func(a, b int) int { return strings.Compare(questions[a].resource.team, questions[b].resource.team) })
 
-	position := s.commands.Position() // before all decisions
 	for len(byTeam) > 0 {
 		team := questions[byTeam[0]].team()
 		n := 1
@@ -257,8 +255,8 @@ func (s *Server) evaluateAll(ctx context.Context, by *commands.Caller, questions
 				verdicts[i] = verdict{decision: outside}
 			}
 		default:
-			return nil, 0, err
+			return nil, err
 		}
 	}
-	return verdicts, position, nil
+	return verdicts, nil
 }

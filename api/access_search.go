@@ -226,18 +226,18 @@ func (s *search) look(
 
 // searching answers a search with a page of results.
 func (s *Server) searching(kind *search) answerer {
-	return func(ctx context.Context, by *commands.Caller, body, out []byte) ([]byte, uint64, error) {
+	return func(ctx context.Context, by *commands.Caller, body, out []byte) ([]byte, error) {
 		var q question
 		page := wanted{limit: -1}
 		if err := q.members(body, page.read); err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		faults := q.complete(by, kind.need, "#")
 		if page.fault != nil {
 			faults = append(faults, *page.fault)
 		}
 		if faults != nil {
-			return nil, 0, badQuestion(faults)
+			return nil, badQuestion(faults)
 		}
 		// The rest of what was asked makes no difference to what is found.
 		bound := binding("search", kind.name, q.resource.team, q.resource.site, q.resource.kind, q.subject.kind, q.subject.id, q.action.kind)
@@ -246,14 +246,13 @@ func (s *Server) searching(kind *search) answerer {
 			if err := unseal(s, page.token, bound, &from); err != nil {
 				p := newProblem(http.StatusBadRequest, codePageToken, "The token is not one of this search. Begin again without one.")
 				p.at("#/page/token", "is not valid")
-				return nil, 0, p
+				return nil, p
 			}
 		}
 		if page.limit >= 0 {
 			from.Limit = page.limit
 		}
 		var results found
-		position := s.commands.Position()
 		_, err := s.commands.ViewOwnTeam(ctx, *by, q.team(), func(t *domain.Team, at time.Time) (err error) {
 			if err := s.mayAsk(ctx, t, by, kind.about(&q), at); err != nil {
 				return err
@@ -264,12 +263,12 @@ func (s *Server) searching(kind *search) answerer {
 			return err
 		})
 		if err != nil && !errors.Is(err, domain.ErrNotFound) {
-			return nil, 0, err
+			return nil, err
 		}
 		next := ""
 		if results.more {
 			if next, err = seal(s, searchCursor{After: results.last, Limit: from.Limit}, bound); err != nil {
-				return nil, 0, err
+				return nil, err
 			}
 		}
 		out = appendText(append(out, `{"page":{"next_token":`...), next)
@@ -281,6 +280,6 @@ func (s *Server) searching(kind *search) answerer {
 			}
 			out = kind.append(out, &q, id)
 		}
-		return append(out, "]}"...), position, nil
+		return append(out, "]}"...), nil
 	}
 }

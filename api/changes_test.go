@@ -138,8 +138,8 @@ func (s *stream) wantEnd(reason string) {
 	}
 }
 
-// actionsOf lists what changes say was done.
-func actionsOf(events []sent) (found []string) {
+// whatWasDone lists what changes say was done.
+func whatWasDone(events []sent) (found []string) {
 	for _, e := range events {
 		list, ok := e.data["actions"].([]any)
 		if e.event != "change" || !ok {
@@ -168,7 +168,7 @@ func TestAStreamTellsWhatChangesInTheTeam(t *testing.T) {
 	w.call("PATCH", "/v1/teams/"+other.team, map[string]any{"name": "Not this one"}, other.auth()).is(200)
 	changed := w.call("PUT", "/v1/teams/"+owner.team+"/members/"+member.id+"/role", map[string]any{"role": "ADMIN"}, owner.auth()).is(200)
 	all := s.upTo(changed.position())
-	if diff := cmp.Diff([]string{"member.invited", "member.joined", "role.changed"}, actionsOf(all)); diff != "" {
+	if diff := cmp.Diff([]string{"member.invited", "member.joined", "role.changed"}, whatWasDone(all)); diff != "" {
 		t.Error(diff)
 	}
 	last := all[len(all)-1]
@@ -199,11 +199,11 @@ func TestOnlyWhoMayReadTheAuditLogHearsWhatWasDone(t *testing.T) {
 		}
 	}
 	role("admin")
-	if got := actionsOf(s.upTo(rename("Two").position())); !slices.Equal(got, []string{"role.changed", "team.renamed"}) {
+	if got := whatWasDone(s.upTo(rename("Two").position())); !slices.Equal(got, []string{"role.changed", "team.renamed"}) {
 		t.Errorf("an admin hears %v", got)
 	}
 	role("member")
-	if got := actionsOf(s.upTo(rename("Three").position())); !slices.Equal(got, []string{"change", "change"}) {
+	if got := whatWasDone(s.upTo(rename("Three").position())); !slices.Equal(got, []string{"change", "change"}) {
 		t.Errorf("who was an admin hears %v", got)
 	}
 }

@@ -9,7 +9,7 @@ func Decisive(event Event) bool {
 		MemberInvited, InvitationResent, InvitationCancelled, InvitationDeclined, InvitationExpired, InvitationDelivery,
 		OwnershipTransferRequested, OwnershipTransferCancelled,
 		UserRegistered, EmailVerified, UserRenamed, PasswordChanged, ActiveTeamChanged, AddressClaimed,
-		SessionStarted, SessionEnded, PasswordResetRequested:
+		RecoveryCodeUsed, RecoveryCodesRenewed, SessionStarted, SessionEnded, PasswordResetRequested, HostActionRecorded:
 		return false
 	}
 	return true
