@@ -65,6 +65,7 @@ var idAfter = map[string]string{
 	"invitations":         domain.PrefixInvitation,
 	"api-keys":            domain.PrefixAPIKey,
 	"ownership-transfers": domain.PrefixTransfer,
+	"passkeys":            domain.PrefixPasskey,
 }
 
 func (o *operation) pathParameters() (found []parameter) {

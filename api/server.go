@@ -101,6 +101,7 @@ func (s *Server) operations() {
 	s.resetOperations()
 	s.meOperations()
 	s.twoFactorOperations()
+	s.passkeyOperations()
 	s.teamOperations()
 	s.memberOperations()
 	s.roleOperations()

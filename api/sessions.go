@@ -48,14 +48,15 @@ type signedInView struct {
 type challengeView struct {
 	TwoFactorRequired bool      `json:"two_factor_required" doc:"Always true."`
 	Challenge         string    `json:"challenge" doc:"To be sent with the second factor. It is no credential for anything else."`
-	Methods           []string  `json:"methods" doc:"By which it can be answered: totp, recovery_code."`
+	Methods           []string  `json:"methods" doc:"By which it can be answered: totp, recovery_code, passkey."`
 	ExpiresAt         time.Time `json:"expires_at" doc:"It also ends after five wrong codes."`
 }
 
 type secondFactorInput struct {
 	Body struct {
-		Challenge string `json:"challenge" minLength:"1" maxLength:"100"`
-		Code      string `json:"code" minLength:"1" maxLength:"40" doc:"Of the authenticator app, or a recovery code."`
+		Challenge  string         `json:"challenge" minLength:"1" maxLength:"100"`
+		Code       string         `json:"code,omitempty" maxLength:"40" doc:"Of the authenticator app, or a recovery code."`
+		Credential credentialBody `json:"credential,omitempty" doc:"In place of a code: what the browser answered to the options of /v1/sessions/two-factor/passkey."`
 	}
 }
 
@@ -120,7 +121,19 @@ func (s *Server) signIn(ctx context.Context, x *exchange, in *signInInput) (sign
 }
 
 func (s *Server) signInTwoFactor(ctx context.Context, x *exchange, in *secondFactorInput) (signedInView, error) {
-	signed, done, err := s.commands.SignInTwoFactor(ctx, x.caller, in.Body.Challenge, in.Body.Code)
+	if (in.Body.Code == "") == (len(in.Body.Credential) == 0) {
+		p := newProblem(http.StatusUnprocessableEntity, codeInvalidField, fieldsAtFault)
+		p.at("#/code", "is required, or a credential in its place")
+		return signedInView{}, p
+	}
+	var signed commands.SignedIn
+	var done commands.Done
+	var err error
+	if in.Body.Code != "" {
+		signed, done, err = s.commands.SignInTwoFactor(ctx, x.caller, in.Body.Challenge, in.Body.Code)
+	} else {
+		signed, done, err = s.commands.SignInSecondPasskey(ctx, x.caller, in.Body.Challenge, in.Body.Credential)
+	}
 	if err != nil {
 		return signedInView{}, err
 	}

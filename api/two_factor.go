@@ -18,15 +18,12 @@ import (
 type twoFactorView struct {
 	Enabled           bool `json:"enabled" doc:"The password alone doesn't sign in."`
 	TOTP              bool `json:"totp" doc:"By the codes of an authenticator app."`
+	Passkeys          int  `json:"passkeys" doc:"How many there are."`
 	RecoveryCodesLeft int  `json:"recovery_codes_left"`
 }
 
 func viewTwoFactor(t commands.TwoFactor) twoFactorView {
-	return twoFactorView{Enabled: t.On, TOTP: t.App, RecoveryCodesLeft: t.RecoveryCodesLeft}
-}
-
-type startTwoFactorInput struct {
-	Body *struct{}
+	return twoFactorView{Enabled: t.On, TOTP: t.App, Passkeys: t.Passkeys, RecoveryCodesLeft: t.RecoveryCodesLeft}
 }
 
 type enrolmentView struct {
@@ -97,7 +94,7 @@ func (s *Server) twoFactorOperations() {
 	acts(s, operation{
 		id: "remove-two-factor", method: http.MethodDelete, path: "/v1/me/two-factor", tag: tagTwoFactor,
 		summary: "Remove the authenticator app",
-		about:   "Ends the other sessions. A wrong password counts as a failed sign-in.",
+		about:   "Passkeys stay. Ends the other sessions. A wrong password counts as a failed sign-in.",
 		access:  signedIn, errors: []int{http.StatusTooManyRequests},
 	}, s.removeTwoFactor)
 	answers(s, operation{
@@ -120,7 +117,7 @@ func (s *Server) twoFactorOperations() {
 	}, s.setPolicy)
 }
 
-func (s *Server) startTwoFactor(ctx context.Context, x *exchange, _ *startTwoFactorInput) (enrolmentView, error) {
+func (s *Server) startTwoFactor(ctx context.Context, x *exchange, _ *emptyInput) (enrolmentView, error) {
 	enrolment, err := s.commands.EnrolTwoFactor(ctx, x.caller)
 	if err != nil {
 		return enrolmentView{}, err

@@ -125,6 +125,7 @@ func TestARevocationWaitsForEveryNode(t *testing.T) {
 	var key NewAPIKey
 	var transfer Transfer
 	var invitation Invitation
+	var passkey Passkey
 	var by, other Caller
 	guest := accountOn(t, s, "guest@example.com")
 	inviting := func() (err error) {
@@ -144,6 +145,8 @@ func TestARevocationWaitsForEveryNode(t *testing.T) {
 		{"a plan", events, func() error { return just(s.SetPlan(ctx, operator, team, "business")) }},
 		{"a second factor", events, func() error { enable(t, s, owner); return nil }},
 		{"a two-factor policy", events, func() error { return just(s.SetTwoFactorPolicy(ctx, owner, team, everyone(30))) }},
+		{"a passkey", events, func() error { passkey, _ = addPasskey(t, s, owner, newDevice()); return nil }},
+		{"the end of a passkey", events, func() error { return just(s.RemovePasskey(ctx, owner, passkey.ID, passphrase)) }},
 		{"the end of the second factor", events, func() error { return just(s.DisableTwoFactor(ctx, owner, passphrase)) }},
 		{"a name", nobody, func() error { return just(s.RenameTeam(ctx, owner, team, "Other")) }},
 		{"a site", nobody, func() (err error) { site, _, err = s.AddSite(ctx, owner, team, "Site"); return err }},

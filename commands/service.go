@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-webauthn/webauthn/webauthn"
+
 	"roster/domain"
 	"roster/eventstore"
 )
@@ -48,7 +50,8 @@ type Service struct {
 	throttle  *throttle
 	sessions  *sessions
 	answers   *eventstore.Bucket
-	factors   *records // see factorsBucket
+	factors   *records           // see factorsBucket
+	relying   *webauthn.WebAuthn // nil where there can't be passkeys
 
 	hostActions *hostActions
 	background  background
@@ -69,6 +72,7 @@ func New(ctx context.Context, config Config) (*Service, error) {
 	s := &Service{
 		store: config.Store, nodes: config.Nodes, vault: config.Store.Vault(),
 		passwords: newPasswords(), instance: eventstore.NewID("node"), baseURL: config.BaseURL, operatorToken: config.OperatorToken,
+		relying: newRelyingParty(config.BaseURL),
 		clock: config.Now, logger: config.Logger, changes: newChanges(changesKept),
 	}
 	if s.clock == nil {
@@ -221,7 +225,8 @@ func revokes(event domain.Event) bool {
 		domain.PasswordChanged, domain.CatalogPublished,
 		// Without a second factor one may do less in a team, and with one the
 		// password alone signs in no more. A plan may bring a policy back.
-		domain.TwoFactorEnabled, domain.TwoFactorDisabled, domain.TwoFactorPolicyChanged, domain.PlanChanged:
+		domain.TwoFactorEnabled, domain.TwoFactorDisabled, domain.PasskeyAdded, domain.PasskeyRemoved,
+		domain.TwoFactorPolicyChanged, domain.PlanChanged:
 		return true
 	}
 	return false

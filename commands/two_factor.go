@@ -12,9 +12,10 @@ import (
 )
 
 // factorsBucket is what passes between the two halves of something: an
-// authenticator app until its first code, a sign-in until its second factor,
-// and the codes that were used. Each has a shorter life of its own.
-var factorsBucket = eventstore.BucketConfig{Name: "TWO_FACTOR", TTL: time.Hour, MaxValue: 8 << 10}
+// authenticator app until its first code, a passkey until its answer, a sign-in
+// until its second factor; and the codes that were used. Each has a shorter life
+// of its own.
+var factorsBucket = eventstore.BucketConfig{Name: "TWO_FACTOR", TTL: time.Hour, MaxValue: 64 << 10}
 
 // enrolmentLife is how long somebody has to enter the first code of a new
 // authenticator app.
@@ -24,11 +25,12 @@ const enrolmentLife = 15 * time.Minute
 type TwoFactor struct {
 	On                bool // the password alone doesn't sign in
 	App               bool // by an authenticator app
+	Passkeys          int
 	RecoveryCodesLeft int
 }
 
 func twoFactorOf(u *domain.User) TwoFactor {
-	return TwoFactor{On: u.HasSecondFactor(), App: u.TOTP() != "", RecoveryCodesLeft: u.RecoveryCodesLeft()}
+	return TwoFactor{On: u.HasSecondFactor(), App: u.TOTP() != "", Passkeys: len(u.Passkeys()), RecoveryCodesLeft: u.RecoveryCodesLeft()}
 }
 
 // Refusals of setting up a second factor.
@@ -157,7 +159,15 @@ func (s *Service) proveApp(ctx context.Context, by Caller, given string) (domain
 // DisableTwoFactor removes the authenticator app, for whoever gives the password
 // again, and ends the user's other sessions.
 func (s *Service) DisableTwoFactor(ctx context.Context, by Caller, password string) (Done, error) {
-	out, err := s.withPassword(ctx, by, password, func(u *domain.User) ([]domain.Event, error) { return u.DisableTwoFactor() })
+	return s.removeFactor(ctx, by, password, func(u *domain.User) ([]domain.Event, error) { return u.DisableTwoFactor() })
+}
+
+// removeFactor takes something away that the caller signs in with, and ends
+// their other sessions.
+func (s *Service) removeFactor(
+	ctx context.Context, by Caller, password string, decide func(*domain.User) ([]domain.Event, error),
+) (Done, error) {
+	out, err := s.withPassword(ctx, by, password, decide)
 	if out.commit == nil && !errors.Is(err, ErrUnavailable) { // else it isn't known whether it is done
 		return Done{}, err
 	}

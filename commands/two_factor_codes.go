@@ -59,25 +59,30 @@ func appCode(given string) (string, bool) {
 }
 
 // useStep takes the code of a step of time, once for each user whatever the
-// node. by names what it is used for, so that the repetition of an attempt knows
-// its own use again.
+// node. by names what it is used for.
 func (s *Service) useStep(ctx context.Context, user domain.UserID, step uint64, by string) error {
-	key := fmt.Sprintf("step.%s.%d", user, step)
-	_, err := s.factors.bucket.Create(ctx, key, []byte(by), stepLife)
-	if !errors.Is(err, eventstore.ErrExists) {
-		if err != nil {
-			err = unavailable(err)
-		}
-		return err
+	ok, err := s.useOnce(ctx, fmt.Sprintf("step.%s.%d", user, step), by, stepLife)
+	if err == nil && !ok {
+		err = errWrongCode
+	}
+	return err
+}
+
+// useOnce notes that something is used, and by what; false when it was used
+// before. The repetition of an attempt knows its own use again.
+func (s *Service) useOnce(ctx context.Context, key, by string, life time.Duration) (ok bool, err error) {
+	_, err = s.factors.bucket.Create(ctx, key, []byte(by), life)
+	switch {
+	case err == nil:
+		return true, nil
+	case !errors.Is(err, eventstore.ErrExists):
+		return false, unavailable(err)
 	}
 	used, err := s.factors.bucket.Get(ctx, key)
-	switch {
-	case err == nil && string(used.Value) == by:
-		return nil
-	case err != nil && !errors.Is(err, eventstore.ErrNoKey):
-		return unavailable(err)
+	if err != nil && !errors.Is(err, eventstore.ErrNoKey) {
+		return false, unavailable(err)
 	}
-	return errWrongCode
+	return err == nil && string(used.Value) == by, nil
 }
 
 // A recovery code is 80 bits, as 16 characters of the alphabet of ids in groups

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-webauthn/webauthn/webauthn"
+
 	"roster/domain"
 	"roster/eventstore"
 )
@@ -26,6 +28,7 @@ const (
 const (
 	MethodApp          = "totp"
 	MethodRecoveryCode = "recovery_code"
+	MethodPasskey      = "passkey"
 )
 
 // Challenge asks for the second factor.
@@ -42,6 +45,8 @@ type challenge struct {
 	ExpiresAt   time.Time     `json:"expires_at"`
 	Tries       int           `json:"tries,omitempty"`
 	UsedBy      string        `json:"used_by,omitempty"` // the session that it became
+
+	Passkey *webauthn.SessionData `json:"passkey,omitempty"` // what a passkey has to answer
 }
 
 var (
@@ -58,7 +63,7 @@ var (
 
 // challenge asks for the second factor of a user whose password was right.
 func (s *Service) challenge(ctx context.Context, user *domain.User) (Challenge, error) {
-	out := Challenge{Token: challengePrefix + newSecret(ctx, "challenge"), Methods: methodsOf(user)}
+	out := Challenge{Token: challengePrefix + newSecret(ctx, "challenge"), Methods: s.methodsOf(user)}
 	err := changeRecord(ctx, s.factors, challengeKey(out.Token), func(c *challenge, now time.Time) (time.Duration, error) {
 		if c.User == "" { // else an earlier try of the attempt has made it
 			*c = challenge{User: user.ID(), Credentials: user.CredentialsSet(), ExpiresAt: now.Add(challengeLife)}
@@ -69,12 +74,15 @@ func (s *Service) challenge(ctx context.Context, user *domain.User) (Challenge, 
 	return out, err
 }
 
-func methodsOf(user *domain.User) (methods []string) {
+func (s *Service) methodsOf(user *domain.User) (methods []string) {
 	if user.TOTP() != "" {
 		methods = append(methods, MethodApp)
 	}
 	if user.RecoveryCodesLeft() > 0 {
 		methods = append(methods, MethodRecoveryCode)
+	}
+	if s.relying != nil && len(user.Passkeys()) > 0 {
+		methods = append(methods, MethodPasskey)
 	}
 	return methods
 }
@@ -99,31 +107,41 @@ func (c *challenge) open(now time.Time, session string) error {
 // SignInTwoFactor completes a sign-in by a code of the authenticator app or a
 // recovery code. Wrong codes count like wrong passwords, apart from those.
 func (s *Service) SignInTwoFactor(ctx context.Context, by Caller, token, given string) (SignedIn, Done, error) {
-	return s.answer(ctx, by, token, func(ctx context.Context, by Caller, user *domain.User, session string) error {
+	return s.answer(ctx, by, token, func(ctx context.Context, by Caller, _ *challenge, user *domain.User, session string) error {
 		return s.proveCode(ctx, by, user, given, session)
 	})
 }
 
-// answer completes a sign-in when prove finds that the second factor is right.
-// session is the one that will be started, for prove to note what it takes.
-func (s *Service) answer(
-	ctx context.Context, by Caller, token string, prove func(ctx context.Context, by Caller, user *domain.User, session string) error,
-) (SignedIn, Done, error) {
-	key := challengeKey(token)
+// asked finds a challenge that this session can answer, and its user.
+func (s *Service) asked(ctx context.Context, key, session string) (*challenge, *domain.User, error) {
 	asked, err := readRecord[challenge](ctx, s.factors, key)
 	if err != nil {
-		return SignedIn{}, Done{}, err
+		return nil, nil, err
 	}
-	session := string(s.sessions.name(ctx, asked.User).ID)
 	if err := asked.open(s.Now(), session); err != nil {
-		return SignedIn{}, Done{}, err
+		return nil, nil, err
 	}
-	user := *domain.NewUser("")
+	var user domain.User
 	if err := s.users.view(ctx, string(asked.User), func(u *domain.User, _, _ uint64) { user = *u }); err != nil {
-		return SignedIn{}, Done{}, err
+		return nil, nil, err
 	}
 	if user.CredentialsSet() != asked.Credentials {
-		return SignedIn{}, Done{}, errChallengeEnded
+		return nil, nil, errChallengeEnded
+	}
+	return &asked, &user, nil
+}
+
+// prover finds whether the second factor is right, and uses it up. session is
+// the one that will be started, for it to note what it takes.
+type prover func(ctx context.Context, by Caller, asked *challenge, user *domain.User, session string) error
+
+// answer completes a sign-in when prove finds that the second factor is right.
+func (s *Service) answer(ctx context.Context, by Caller, token string, prove prover) (SignedIn, Done, error) {
+	key := challengeKey(token)
+	session := string(s.sessions.name(ctx, "").ID)
+	asked, user, err := s.asked(ctx, key, session)
+	if err != nil {
+		return SignedIn{}, Done{}, err
 	}
 	by = by.as(user.ID())
 	by.DataKey = user.DataKey()
@@ -140,7 +158,7 @@ func (s *Service) answer(
 		return nil
 	})
 	if err == nil {
-		err = prove(ctx, by, &user, session)
+		err = prove(ctx, by, asked, user, session)
 	}
 	if err == nil {
 		err = s.changeChallenge(ctx, key, session, func(c *challenge) error {
@@ -154,7 +172,7 @@ func (s *Service) answer(
 	if err := errors.Join(attempt.succeeded(ctx), s.throttle.proven(ctx, user.Address(), by.IP)); err != nil {
 		return SignedIn{}, Done{}, err
 	}
-	return s.signedIn(ctx, by, &user, twoFactors)
+	return s.signedIn(ctx, by, user, twoFactors)
 }
 
 // changeChallenge changes a challenge that can still be answered.

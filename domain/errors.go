@@ -98,9 +98,11 @@ var (
 	ErrResetExpired = &Error{Kind: Gone, Code: "reset_expired", Detail: "This link has expired. Ask for a new one."}
 
 	ErrTwoFactorOn           = &Error{Kind: Conflict, Code: "two_factor_on", Detail: "An authenticator app is set up already. Remove it first."}
-	ErrTwoFactorOff          = &Error{Kind: Conflict, Code: "two_factor_off", Detail: "There is no second factor to change."}
+	ErrTwoFactorOff          = &Error{Kind: Conflict, Code: "two_factor_off", Detail: "It isn't set up for your account, so there is nothing to change."}
 	ErrTwoFactorRequired     = &Error{Kind: Forbidden, Code: "two_factor_required", Detail: "This team requires two-factor sign-in. Set it up for your account, then try again."}
 	ErrTwoFactorNotAvailable = &Error{Kind: Conflict, Code: "two_factor_not_available", Detail: "This team's role catalog has no two-factor requirement."}
+
+	ErrPasskeyLimit = &Error{Kind: Conflict, Code: "limit_reached", Detail: "There are as many passkeys as an account may have. Remove one first."}
 
 	ErrAddressTaken       = &Error{Kind: Conflict, Code: "address_taken", Detail: "This address can't be used for a new account. Sign in, or reset the password."}
 	ErrInvalidCredentials = &Error{Kind: Unauthenticated, Code: "invalid_credentials", Detail: "The address or the password is wrong."}

@@ -239,7 +239,35 @@ type (
 		Secret        Sealed         `json:"secret"`
 		RecoveryCodes []RecoveryHash `json:"recovery_codes"`
 	}
-	TwoFactorDisabled    struct{}
+	TwoFactorDisabled struct{}
+	// PasskeyAdded is a key pair that signs in, of which the person keeps the
+	// private half. Credential is the public half with its id, sealed because
+	// they lead from one account to its person's device. Count is the
+	// authenticator's counter. RecoveryCodes come with an account's first second
+	// factor.
+	PasskeyAdded struct {
+		Passkey       PasskeyID      `json:"passkey"`
+		Name          Sealed         `json:"name"`
+		Credential    Sealed         `json:"credential"`
+		Count         uint32         `json:"count"`
+		RecoveryCodes []RecoveryHash `json:"recovery_codes,omitempty"`
+	}
+	PasskeyRemoved struct {
+		Passkey PasskeyID `json:"passkey"`
+	}
+	// PasskeyUsed is a sign-in by a passkey whose authenticator counts. Most
+	// don't, and their sign-ins leave none.
+	PasskeyUsed struct {
+		Passkey PasskeyID `json:"passkey"`
+		Count   uint32    `json:"count"`
+	}
+	// PasskeyRefused is a sign-in that was right but for its counter, which had
+	// been reached before: there may be a copy of the private key.
+	PasskeyRefused struct {
+		Passkey PasskeyID `json:"passkey"`
+		Count   uint32    `json:"count"`
+		Last    uint32    `json:"last"`
+	}
 	RecoveryCodesRenewed struct {
 		RecoveryCodes []RecoveryHash `json:"recovery_codes"`
 	}
@@ -356,6 +384,10 @@ func (PasswordChanged) isEvent()            {}
 func (ActiveTeamChanged) isEvent()          {}
 func (TwoFactorEnabled) isEvent()           {}
 func (TwoFactorDisabled) isEvent()          {}
+func (PasskeyAdded) isEvent()               {}
+func (PasskeyRemoved) isEvent()             {}
+func (PasskeyUsed) isEvent()                {}
+func (PasskeyRefused) isEvent()             {}
 func (RecoveryCodesRenewed) isEvent()       {}
 func (RecoveryCodeUsed) isEvent()           {}
 func (AddressClaimed) isEvent()             {}

@@ -17,6 +17,7 @@ type (
 	EventID      string
 	SessionID    string
 	TransferID   string
+	PasskeyID    string
 )
 
 // Prefixes of the ids, as API clients see them.
@@ -29,6 +30,7 @@ const (
 	PrefixEvent      = "evt"
 	PrefixSession    = "ses"
 	PrefixTransfer   = "trf"
+	PrefixPasskey    = "pky"
 	PrefixReset      = "rst" // of a request to reset a password
 )
 

@@ -19,7 +19,8 @@ type User struct {
 	changedAt    time.Time
 
 	totp           Sealed         // the secret of the authenticator app
-	recoveryCodes  []RecoveryHash // that are left
+	passkeys       []Passkey      // in the order of their adding; never changed in place
+	recoveryCodes  []RecoveryHash // that are left; never changed in place
 	credentialsSet uint64         // the position at which what signs in was changed last
 }
 
@@ -125,6 +126,13 @@ func (u *User) Apply(event Event, meta Meta) {
 	case TwoFactorDisabled:
 		u.totp, u.credentialsSet = "", meta.Position
 		u.dropCodesWithoutFactor()
+	case PasskeyAdded:
+		u.addPasskey(e, meta)
+	case PasskeyRemoved:
+		u.dropPasskey(e.Passkey)
+		u.credentialsSet = meta.Position
+	case PasskeyUsed:
+		u.countPasskey(e.Passkey, e.Count)
 	case RecoveryCodesRenewed:
 		u.recoveryCodes = e.RecoveryCodes
 	case RecoveryCodeUsed:

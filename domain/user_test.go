@@ -2,6 +2,7 @@ package domain_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -34,6 +35,20 @@ func TestUser(t *testing.T) {
 	renewed := func(u *domain.User) ([]domain.Event, error) { return u.RenewRecoveryCodes(others) }
 	used := func(code domain.RecoveryHash) func(*domain.User) ([]domain.Event, error) {
 		return func(u *domain.User) ([]domain.Event, error) { return u.UseRecoveryCode(code) }
+	}
+	phone := domain.PasskeyAdded{Passkey: "phone", Name: "sealed-n", Credential: "sealed-c", Count: 7}
+	firstPhone := phone
+	firstPhone.RecoveryCodes = codes
+	added := func(u *domain.User) ([]domain.Event, error) {
+		return u.AddPasskey(domain.NewPasskey{ID: "phone", Name: "sealed-n", Credential: "sealed-c", Count: 7}, codes)
+	}
+	removed := func(u *domain.User) ([]domain.Event, error) { return u.RemovePasskey("phone") }
+	signed := func(count uint32) func(*domain.User) ([]domain.Event, error) {
+		return func(u *domain.User) ([]domain.Event, error) { return u.UsePasskey("phone", count) }
+	}
+	var twenty evs
+	for i := range domain.MaxPasskeys {
+		twenty = append(twenty, domain.PasskeyAdded{Passkey: domain.PasskeyID(fmt.Sprint(i))})
 	}
 	chosen := func(u *domain.User) ([]domain.Event, error) { return u.ChooseTeam("team-2") }
 	for _, c := range []struct {
@@ -79,6 +94,32 @@ func TestUser(t *testing.T) {
 		{"not with one that was replaced", evs{registered, app, domain.RecoveryCodesRenewed{RecoveryCodes: others}}, used("c1"), nil, domain.ErrInvalidCredentials},
 		{"but with one of the new", evs{registered, app, domain.RecoveryCodesRenewed{RecoveryCodes: others}}, used("c3"), evs{domain.RecoveryCodeUsed{RecoveryCode: "c3"}}, nil},
 		{"not without an account", nil, used("c1"), nil, domain.ErrInvalidCredentials},
+		{"adds a passkey, with recovery codes as it is the first second factor", evs{registered}, added, evs{firstPhone}, nil},
+		{"without them beside an app", evs{registered, app}, added, evs{phone}, nil},
+		{"and beside another passkey", evs{registered, domain.PasskeyAdded{Passkey: "key"}}, added, evs{phone}, nil},
+		{"up to twenty", given(evs{registered}, twenty[1:]), added, evs{phone}, nil},
+		{"not one more", given(evs{registered}, twenty), added, nil, domain.ErrPasskeyLimit},
+		{"but one in place of another", given(evs{registered}, twenty, evs{domain.PasskeyRemoved{Passkey: "3"}}), added, evs{phone}, nil},
+		{"not without an account", nil, added, nil, domain.ErrNotFound},
+		{"removes a passkey", evs{registered, phone}, removed, evs{domain.PasskeyRemoved{Passkey: "phone"}}, nil},
+		{"once", evs{registered, phone, domain.PasskeyRemoved{Passkey: "phone"}}, removed, nil, domain.ErrNotFound},
+		{"not one that there isn't", evs{registered}, removed, nil, domain.ErrNotFound},
+		{"signs in with a passkey that counts", evs{registered, phone}, signed(8), evs{domain.PasskeyUsed{Passkey: "phone", Count: 8}}, nil},
+		{"however far it has counted", evs{registered, phone}, signed(4_000_000_000), evs{domain.PasskeyUsed{Passkey: "phone", Count: 4_000_000_000}}, nil},
+		{"not twice at one count", evs{registered, phone, domain.PasskeyUsed{Passkey: "phone", Count: 8}}, signed(8), evs{domain.PasskeyRefused{Passkey: "phone", Count: 8, Last: 8}}, nil},
+		{"not at one from before", evs{registered, phone}, signed(6), evs{domain.PasskeyRefused{Passkey: "phone", Count: 6, Last: 7}}, nil},
+		{"not when it has stopped counting", evs{registered, phone}, signed(0), evs{domain.PasskeyRefused{Passkey: "phone", Last: 7}}, nil},
+		{"a refusal changes nothing", evs{registered, phone, domain.PasskeyRefused{Passkey: "phone", Count: 6, Last: 7}}, signed(8), evs{domain.PasskeyUsed{Passkey: "phone", Count: 8}}, nil},
+		{"any time with one that doesn't count", evs{registered, domain.PasskeyAdded{Passkey: "phone"}}, signed(0), nil, nil},
+		{"which may begin to", evs{registered, domain.PasskeyAdded{Passkey: "phone"}}, signed(1), evs{domain.PasskeyUsed{Passkey: "phone", Count: 1}}, nil},
+		{"not with one that was removed", evs{registered, phone, domain.PasskeyRemoved{Passkey: "phone"}}, signed(8), nil, domain.ErrInvalidCredentials},
+		{"keeps the recovery codes with a passkey when the app goes", evs{registered, app, phone, domain.TwoFactorDisabled{}}, used("c1"),
+			evs{domain.RecoveryCodeUsed{RecoveryCode: "c1", Left: 1}}, nil},
+		{"and with the app when the passkey goes", evs{registered, firstPhone, app, domain.PasskeyRemoved{Passkey: "phone"}}, used("c1"),
+			evs{domain.RecoveryCodeUsed{RecoveryCode: "c1", Left: 1}}, nil},
+		{"loses them with the last of both", evs{registered, firstPhone, domain.PasskeyRemoved{Passkey: "phone"}}, used("c1"), nil, domain.ErrInvalidCredentials},
+		{"gets new recovery codes with a passkey alone", evs{registered, firstPhone}, renewed, evs{domain.RecoveryCodesRenewed{RecoveryCodes: others}}, nil},
+		{"has no app to remove with a passkey alone", evs{registered, firstPhone}, disabled, nil, domain.ErrTwoFactorOff},
 		{"gets new recovery codes", evs{registered, app}, renewed, evs{domain.RecoveryCodesRenewed{RecoveryCodes: others}}, nil},
 		{"not without a second factor", evs{registered}, renewed, nil, domain.ErrTwoFactorOff},
 		{"not without an account", nil, renewed, nil, domain.ErrNotFound},
@@ -130,6 +171,22 @@ func TestUser(t *testing.T) {
 	u.Apply(domain.TwoFactorDisabled{}, meta(7, as("ann"), t0))
 	if u.HasSecondFactor() || u.RecoveryCodesLeft() != 0 || u.CredentialsSet() != 7 {
 		t.Errorf("after the app was removed: %d codes, set at %d", u.RecoveryCodesLeft(), u.CredentialsSet())
+	}
+	// Nor is one by what happens to passkeys.
+	u.Apply(firstPhone, meta(8, as("ann"), t0))
+	u.Apply(domain.PasskeyAdded{Passkey: "key"}, meta(9, as("ann"), now))
+	before = *u
+	u.Apply(domain.PasskeyUsed{Passkey: "phone", Count: 9}, meta(10, as("ann"), t0))
+	u.Apply(domain.PasskeyRemoved{Passkey: "phone"}, meta(11, as("ann"), t0))
+	u.Apply(domain.PasskeyAdded{Passkey: "other"}, meta(12, as("ann"), t0))
+	wantKeys := []domain.Passkey{
+		{ID: "phone", Name: "sealed-n", Credential: "sealed-c", Count: 7, AddedAt: t0}, {ID: "key", AddedAt: now},
+	}
+	if diff := cmp.Diff(wantKeys, before.Passkeys()); diff != "" || before.CredentialsSet() != 9 || !before.HasSecondFactor() {
+		t.Errorf("the copy: %s, set at %d", diff, before.CredentialsSet())
+	}
+	if keys := u.Passkeys(); len(keys) != 2 || keys[0].ID != "key" || keys[1].ID != "other" || u.CredentialsSet() != 12 {
+		t.Errorf("%+v, set at %d", keys, u.CredentialsSet())
 	}
 	if domain.NewUser("bob").Exists() {
 		t.Error("an account exists before its first event")

@@ -13,7 +13,7 @@ const RecoveryCodes = 10
 func (u *User) TOTP() Sealed { return u.totp }
 
 // HasSecondFactor tells whether the password alone doesn't sign in.
-func (u *User) HasSecondFactor() bool { return u.totp != "" }
+func (u *User) HasSecondFactor() bool { return u.totp != "" || len(u.passkeys) > 0 }
 
 // RecoveryCodesLeft is how many recovery codes haven't been used.
 func (u *User) RecoveryCodesLeft() int { return len(u.recoveryCodes) }
@@ -43,8 +43,8 @@ func (u *User) EnableTwoFactor(secret Sealed, codes []RecoveryHash) ([]Event, er
 	return []Event{TwoFactorEnabled{Secret: secret, RecoveryCodes: codes}}, nil
 }
 
-// DisableTwoFactor takes the authenticator app away. The caller has checked the
-// password.
+// DisableTwoFactor takes the authenticator app away. Passkeys stay, and with them
+// the recovery codes. The caller has checked the password.
 func (u *User) DisableTwoFactor() ([]Event, error) {
 	switch {
 	case !u.Exists():
@@ -75,8 +75,7 @@ func (u *User) UseRecoveryCode(code RecoveryHash) ([]Event, error) {
 	return []Event{RecoveryCodeUsed{RecoveryCode: code, Left: len(u.recoveryCodes) - 1}}, nil
 }
 
-// dropUsed forgets a recovery code. Copies of the user share the list, so it is
-// never changed in place.
+// dropUsed forgets a recovery code.
 func (u *User) dropUsed(code RecoveryHash) {
 	u.recoveryCodes = slices.DeleteFunc(slices.Clone(u.recoveryCodes), func(other RecoveryHash) bool { return other == code })
 }

@@ -75,6 +75,10 @@ var kinds = newCodec(
 
 	current[domain.TwoFactorEnabled]("two_factor_enabled.v1"),
 	current[domain.TwoFactorDisabled]("two_factor_disabled.v1"),
+	current[domain.PasskeyAdded]("passkey_added.v1"),
+	current[domain.PasskeyRemoved]("passkey_removed.v1"),
+	current[domain.PasskeyUsed]("passkey_used.v1"),
+	current[domain.PasskeyRefused]("passkey_refused.v1"),
 	current[domain.RecoveryCodesRenewed]("recovery_codes_renewed.v1"),
 	current[domain.RecoveryCodeUsed]("recovery_code_used.v1"),
 

@@ -103,6 +103,12 @@ var samples = map[string]domain.Event{
 	"two_factor_enabled.v1": domain.TwoFactorEnabled{
 		Secret: "kb.3~c2VjcmV0", RecoveryCodes: []domain.RecoveryHash{domain.RecoveryHash(sampleAddress), "00ff"},
 	},
+	"passkey_added.v1": domain.PasskeyAdded{
+		Passkey: samplePasskey, Name: "kb.3~bmFtZQ", Credential: "kb.3~Y3JlZA", Count: 7, RecoveryCodes: []domain.RecoveryHash{"00ff"},
+	},
+	"passkey_removed.v1":        domain.PasskeyRemoved{Passkey: samplePasskey},
+	"passkey_used.v1":           domain.PasskeyUsed{Passkey: samplePasskey, Count: 8},
+	"passkey_refused.v1":        domain.PasskeyRefused{Passkey: samplePasskey, Count: 7, Last: 8},
 	"two_factor_disabled.v1":    domain.TwoFactorDisabled{},
 	"recovery_codes_renewed.v1": domain.RecoveryCodesRenewed{RecoveryCodes: []domain.RecoveryHash{domain.RecoveryHash(sampleAddress)}},
 	"recovery_code_used.v1":     domain.RecoveryCodeUsed{RecoveryCode: domain.RecoveryHash(sampleAddress), Left: 9},
@@ -133,6 +139,7 @@ const (
 	sampleKey        domain.APIKeyID     = "key_01kjwzz7d2e5fsn1hm6yr4t8pf"
 	sampleSession    domain.SessionID    = "ses_01kjwzz7d2e5fsn1hm6yr4t8pg"
 	sampleTransfer   domain.TransferID   = "trf_01kjwzz7d2e5fsn1hm6yr4t8ph"
+	samplePasskey    domain.PasskeyID    = "pky_01kjwzz7d2e5fsn1hm6yr4t8pm"
 	sampleEvent      domain.EventID      = "evt_01kjwzz7d2e5fsn1hm6yr4t8pj"
 	sampleNext       domain.EventID      = "evt_01kjwzz7d2e5fsn1hm6yr4t8pk"
 	sampleAddress    domain.AddressID    = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"

@@ -122,6 +122,12 @@ func accountEntryOf(event domain.Event, user domain.UserID) (auditEntry, bool) {
 		return aboutMember(user, "two_factor.enabled", nil, nil)
 	case domain.TwoFactorDisabled:
 		return aboutMember(user, "two_factor.disabled", nil, nil)
+	case domain.PasskeyAdded:
+		return about("passkey", string(e.Passkey), "passkey.added", nil, nil)
+	case domain.PasskeyRemoved:
+		return about("passkey", string(e.Passkey), "passkey.removed", nil, nil)
+	case domain.PasskeyRefused:
+		return about("passkey", string(e.Passkey), "passkey.refused", object{"count": e.Last}, object{"count": e.Count})
 	case domain.RecoveryCodesRenewed:
 		return aboutMember(user, "two_factor.recovery_codes_renewed", nil, nil)
 	case domain.RecoveryCodeUsed:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -181,18 +182,30 @@ func TestAuditOfTwoFactor(t *testing.T) {
 	}{
 		{domain.TwoFactorEnabled{Secret: w.seal(w.newKey(), "p", "secret"), RecoveryCodes: codes}, "two_factor.enabled", ""},
 		{domain.RecoveryCodeUsed{RecoveryCode: "ha5h", Left: 9}, "two_factor.recovery_code_used", `{"left":9}`},
+		{domain.PasskeyAdded{Passkey: "pky_1", Name: "n", Credential: "c", Count: 3}, "passkey.added", ""},
+		{domain.PasskeyRefused{Passkey: "pky_1", Count: 4, Last: 5}, "passkey.refused", `{"count":4}`},
+		{domain.PasskeyRemoved{Passkey: "pky_1"}, "passkey.removed", ""},
 		{domain.RecoveryCodesRenewed{RecoveryCodes: codes}, "two_factor.recovery_codes_renewed", ""},
 		{domain.TwoFactorDisabled{}, "two_factor.disabled", ""},
 	} {
 		commit := w.commit(userStream(bob), asBob, c.event)
+		target := AuditTarget{Type: "member", ID: string(bob), Name: "Bob"}
+		before := ""
+		if strings.HasPrefix(c.action, "passkey.") {
+			target = AuditTarget{Type: "passkey", ID: "pky_1"}
+		}
+		if c.action == "passkey.refused" {
+			before = `{"count":5}`
+		}
 		want = append(want, AuditEntry{
-			ID: commit.ID(), Position: commit.Position, At: commit.At, Action: c.action, RequestID: "req-1", After: raw(c.after),
+			ID: commit.ID(), Position: commit.Position, At: commit.At, Action: c.action, RequestID: "req-1", Before: raw(before), After: raw(c.after),
 			Actor:  AuditActor{Type: domain.ActorUser, ID: string(bob), Name: "Bob", Email: "bob@example.com", IP: "203.0.113.9", UserAgent: "Mozilla/5.0 <x>"},
-			Target: AuditTarget{Type: "member", ID: string(bob), Name: "Bob"},
+			Target: target,
 		})
 	}
 	w.join(two, ann, bob)
-	w.commit(userStream(bob), asBob, domain.ActiveTeamChanged{Team: two}) // no entry
+	w.commit(userStream(bob), asBob, domain.PasskeyUsed{Passkey: "pky_1", Count: 9}) // its session is entered
+	w.commit(userStream(bob), asBob, domain.ActiveTeamChanged{Team: two})            // no entry
 	slices.Reverse(want)
 	onBoth(t, func(t *testing.T, backend backend) {
 		p := newProjections(t, openDatabase(t, backend.config(t)), w.store.Vault())

@@ -22,7 +22,7 @@ type storage struct {
 type serveCommand struct {
 	storage
 	Listen         string         `help:"Address to listen on." env:"ROSTER_LISTEN" default:":8080"`
-	BaseURL        string         `help:"Where people reach this server, as https://teams.example.com; links in messages begin with it. None: the address listened on." env:"ROSTER_BASE_URL"`
+	BaseURL        string         `help:"Where people reach this server, as https://teams.example.com; links in messages begin with it, and passkeys belong to its domain. None: the address listened on." env:"ROSTER_BASE_URL"`
 	SMTPURL        string         `name:"smtp-url" help:"Mail server, as smtp://user:password@host:587. None: messages go to /dev/mailbox." env:"ROSTER_SMTP_URL"`
 	MailFrom       string         `help:"Sender of messages, as 'Roster <no-reply@example.com>'." env:"ROSTER_MAIL_FROM"`
 	Catalog        string         `help:"Role catalog of teams that name none: default, distribu, dzbuild, tenants, or a file." env:"ROSTER_CATALOG" default:"default"`
