@@ -87,6 +87,10 @@ type credential struct {
 	Transports []protocol.AuthenticatorTransport `json:"transports,omitempty"`
 }
 
+// maxCredential bounds that. An id has at most 1,023 bytes, and the longest public
+// key of any algorithm that is offered 2,592.
+const maxCredential = 8 << 10
+
 // passkeyUser is a user as the library wants one.
 type passkeyUser struct {
 	handle      []byte
@@ -277,6 +281,15 @@ func (s *Service) newPasskey(ctx context.Context, by Caller, id domain.PasskeyID
 	if _, known := owner.id(made.ID); known {
 		return none, errPasskeyKnown
 	}
+	plain, err := json.Marshal(credential{
+		ID: made.ID, PublicKey: made.PublicKey, Flags: made.Flags.ProtocolValue(), Transports: made.Transport,
+	})
+	if err != nil {
+		return none, err
+	}
+	if len(plain) > maxCredential {
+		return none, errNotThatCredential
+	}
 	err = changeRecord(ctx, s.factors, additionKey(by.User), func(a *addition, now time.Time) (time.Duration, error) {
 		if a.Session.Challenge != pending.Session.Challenge {
 			return 0, errPasskeyNotStarted
@@ -286,12 +299,6 @@ func (s *Service) newPasskey(ctx context.Context, by Caller, id domain.PasskeyID
 		}
 		a.UsedBy = id
 		return ceremonyLife, nil
-	})
-	if err != nil {
-		return none, err
-	}
-	plain, err := json.Marshal(credential{
-		ID: made.ID, PublicKey: made.PublicKey, Flags: made.Flags.ProtocolValue(), Transports: made.Transport,
 	})
 	if err != nil {
 		return none, err
