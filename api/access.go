@@ -94,7 +94,8 @@ func (s *Server) ask(o operation, answer answerer, question, answered any) {
 		}
 		header := x.Header()
 		header["Content-Type"] = headerJSON
-		header["Roster-Position"] = []string{strconv.FormatUint(position, 10)}
+		x.position[0] = strconv.FormatUint(position, 10)
+		header["Roster-Position"] = x.position[:]
 		_, _ = x.Write(out) // a caller who has hung up is no failure of ours
 		b.put(out)
 	})
@@ -102,8 +103,8 @@ func (s *Server) ask(o operation, answer answerer, question, answered any) {
 
 func (s *Server) answer(x *exchange, r *http.Request, b *questionBuffer, answer answerer) ([]byte, uint64, error) {
 	ctx := r.Context()
-	by, err := s.identify(ctx, x, authenticated, s.credential(r))
-	if err != nil {
+	var err error
+	if x.caller, err = s.identify(ctx, x, authenticated, s.credential(r)); err != nil {
 		return nil, 0, err
 	}
 	if !isPlainJSON(r.Header.Get("Content-Type")) {
@@ -117,7 +118,7 @@ func (s *Server) answer(x *exchange, r *http.Request, b *questionBuffer, answer 
 	}
 	// Before the answer, which takes account of everything up to here.
 	position := s.commands.Position()
-	out, err := answer(ctx, &by, b.body.Bytes(), b.out[:0])
+	out, err := answer(ctx, &x.caller, b.body.Bytes(), b.out[:0])
 	return append(out, '\n'), position, err
 }
 

@@ -57,16 +57,18 @@ var outside = domain.Decision{Reason: domain.ReasonNotMember}
 
 // evaluation answers one question.
 func (s *Server) evaluation(ctx context.Context, by *commands.Caller, body, out []byte) ([]byte, error) {
+	w := walk{text: string(body)}
 	var q question
-	if err := q.members(body, skipped); err != nil {
+	q.read(&w)
+	if err := w.finish(); err != nil {
 		return nil, err
 	}
 	return s.evaluateOne(ctx, by, &q, out)
 }
 
 func (s *Server) evaluateOne(ctx context.Context, by *commands.Caller, q *question, out []byte) ([]byte, error) {
-	if found := q.complete(by, whatIsDecided, "#"); found != nil {
-		return nil, badQuestion(found)
+	if found := q.complete(by, whatIsDecided); found != nil {
+		return nil, badQuestion("#", found...)
 	}
 	decision := outside
 	_, err := s.commands.ViewOwnTeam(ctx, *by, q.team(), func(t *domain.Team, at time.Time) (err error) {
@@ -117,7 +119,7 @@ func (b *batch) read(w *walk, name string) {
 		})
 	default:
 		w.skip()
-		b.fault = &FieldProblem{Pointer: "#/options", Detail: "must be an object"}
+		b.fault = &FieldProblem{Pointer: "/options", Detail: "must be an object"}
 	}
 }
 
@@ -131,7 +133,7 @@ func (b *batch) semantics(w *walk) {
 		w.skip()
 	}
 	b.fault = &FieldProblem{
-		Pointer: "#/options/evaluations_semantic",
+		Pointer: "/options/evaluations_semantic",
 		Detail:  fmt.Sprintf("must be one of %s, %s, %s", executeAll, denyOnFirstDeny, permitOnFirstPermit),
 	}
 }
@@ -139,33 +141,29 @@ func (b *batch) semantics(w *walk) {
 // questions reads the list. A question takes whole from the defaults what it
 // doesn't have itself.
 func (b *batch) questions(defaults *question) ([]question, error) {
-	w := &walk{text: b.list}
 	if b.list == "" {
 		return nil, nil
 	}
+	w := walk{text: b.list}
 	if w.next() != '[' {
-		return nil, badQuestion([]FieldProblem{{Pointer: "#/evaluations", Detail: "must be a list"}})
+		return nil, badQuestion("#", FieldProblem{Pointer: "/evaluations", Detail: "must be a list"})
 	}
 	tooMany := false
 	all := make([]question, 0, min(maxEvaluations, len(b.list)/64+1))
-	w.items(func() bool {
+	w.items(func() {
 		if tooMany = len(all) == maxEvaluations; tooMany {
-			return false
+			w.skip()
+			return
 		}
 		all = append(all, question{})
 		q := &all[len(all)-1]
 		if w.next() != '{' {
 			w.skip()
 			q.noObject = true
-			return true
+			return
 		}
-		w.members(func(name string) {
-			if !q.member(w, name) {
-				w.skip()
-			}
-		})
+		q.read(&w)
 		q.inherit(defaults)
-		return true
 	})
 	switch {
 	case tooMany:
@@ -173,16 +171,22 @@ func (b *batch) questions(defaults *question) ([]question, error) {
 		p.at("#/evaluations", fmt.Sprintf("must have at most %d items", maxEvaluations))
 		return nil, p
 	case b.fault != nil && len(all) > 0:
-		return nil, badQuestion([]FieldProblem{*b.fault})
+		return nil, badQuestion("#", *b.fault)
 	}
 	return all, nil
 }
 
 // evaluations answers a list of questions, or one when there is no list.
 func (s *Server) evaluations(ctx context.Context, by *commands.Caller, body, out []byte) ([]byte, error) {
+	w := walk{text: string(body)}
 	var defaults question
 	var b batch
-	if err := defaults.members(body, b.read); err != nil {
+	w.members(func(name string) {
+		if !defaults.member(&w, name) {
+			b.read(&w, name)
+		}
+	})
+	if err := w.finish(); err != nil {
 		return nil, err
 	}
 	questions, err := b.questions(&defaults)
@@ -215,8 +219,8 @@ func (s *Server) evaluateAll(ctx context.Context, by *commands.Caller, questions
 	verdicts := make([]verdict, len(questions))
 	byTeam := make([]int, 0, len(questions)) // indexes of the questions, those about one team together
 	for i := range questions {
-		if found := questions[i].complete(by, whatIsDecided, "#/evaluations/"+strconv.Itoa(i)); found != nil {
-			verdicts[i].fault = badQuestion(found)
+		if found := questions[i].complete(by, whatIsDecided); found != nil {
+			verdicts[i].fault = badQuestion("#/evaluations/"+strconv.Itoa(i), found...)
 			continue
 		}
 		byTeam = append(byTeam, i)

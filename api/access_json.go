@@ -10,65 +10,89 @@ import (
 	"roster/domain"
 )
 
-// walk goes through a JSON text that [json.Valid] has found valid, from value
-// to value and without copying. Products ask for a decision with every request
-// of theirs, and decoding the question in the usual way would cost more than
-// the decision.
+// walk goes through a JSON text from value to value, without copying, and finds
+// out on the way whether it is valid. Products ask for a decision with every
+// request of theirs, and decoding the question in the usual way would cost more
+// than the decision.
+//
+// Once something is wrong, broken is set and nothing comes any more.
 type walk struct {
-	text string
-	at   int
+	text   string
+	at     int
+	depth  int // of the objects and lists around what comes next
+	broken bool
 }
 
-// next is the first byte of what comes next.
+// maxDepth bounds how deep values may stand within one another. Roster reads
+// three levels; the rest is for the properties of others.
+const maxDepth = 100
+
+// next is the first byte of what comes next; 0 at the end.
 func (w *walk) next() byte {
-	for w.at < len(w.text) {
+	for ; w.at < len(w.text); w.at++ {
 		switch c := w.text[w.at]; c {
 		case ' ', '\t', '\r', '\n':
-			w.at++
 		default:
 			return c
 		}
 	}
-	return 0 // never: something always comes before the end of a valid text
+	return 0
+}
+
+// finished tells whether the text was valid and nothing follows.
+func (w *walk) finished() bool {
+	w.next()
+	return !w.broken && w.at == len(w.text)
+}
+
+func (w *walk) fail() {
+	w.broken, w.at = true, len(w.text)
+}
+
+// take takes a byte that has to come next.
+func (w *walk) take(c byte) {
+	if w.next() != c || w.at == len(w.text) {
+		w.fail()
+		return
+	}
+	w.at++
 }
 
 // members calls read with the name of each member of the object that comes
 // next; read has to take its value.
 func (w *walk) members(read func(name string)) {
-	for w.open(); w.more('}'); {
+	w.list('{', '}', func() {
 		name := w.string()
-		w.next()
-		w.at++ // the colon
-		read(name)
-	}
+		w.take(':')
+		if !w.broken {
+			read(name)
+		}
+	})
 }
 
 // items calls read before each item of the list that comes next; read has to
-// take it, and says whether to go on.
-func (w *walk) items(read func() bool) {
-	for w.open(); w.more(']'); {
-		if !read() {
+// take it.
+func (w *walk) items(read func()) { w.list('[', ']', read) }
+
+func (w *walk) list(open, end byte, read func()) {
+	w.take(open)
+	if w.depth++; w.depth > maxDepth {
+		w.fail()
+	}
+	if w.next() == end {
+		w.at++
+		w.depth--
+		return
+	}
+	for !w.broken {
+		read()
+		if w.next() != ',' {
+			w.take(end)
+			w.depth--
 			return
 		}
-	}
-}
-
-func (w *walk) open() {
-	w.next()
-	w.at++
-}
-
-// more tells whether there is a further member or item, and takes the comma
-// before it, or else the end.
-func (w *walk) more(end byte) bool {
-	switch w.next() {
-	case end:
-		w.at++
-		return false
-	case ',':
 		w.at++
 	}
-	return true
 }
 
 // null takes a null, if one comes next.
@@ -80,14 +104,22 @@ func (w *walk) null() bool {
 	return true
 }
 
-// string takes the text that comes next.
+// string takes the text that has to come next.
 func (w *walk) string() string {
-	raw := w.raw()
-	if strings.IndexByte(raw, '\\') < 0 {
-		return raw[1 : len(raw)-1]
+	if w.next() != '"' {
+		w.fail()
+		return ""
+	}
+	start := w.at
+	escaped := w.skipString()
+	if w.broken {
+		return ""
+	}
+	if !escaped {
+		return w.text[start+1 : w.at-1]
 	}
 	var text string
-	_ = json.Unmarshal([]byte(raw), &text) // it is valid
+	_ = json.Unmarshal([]byte(w.text[start:w.at]), &text) // it is valid
 	return text
 }
 
@@ -104,38 +136,107 @@ func (w *walk) skip() {
 	switch w.next() {
 	case '"':
 		w.skipString()
-	case '{', '[':
-		for depth := 0; ; {
-			switch w.text[w.at] {
-			case '"':
-				w.skipString()
-				continue
-			case '{', '[':
-				depth++
-			case '}', ']':
-				depth--
-			}
-			if w.at++; depth == 0 {
-				return
-			}
-		}
-	default: // a number, true, false or null
-		for w.at < len(w.text) && strings.IndexByte(",]} \t\r\n", w.text[w.at]) < 0 {
-			w.at++
-		}
+	case '{':
+		w.members(func(string) { w.skip() })
+	case '[':
+		w.items(w.skip)
+	case 't':
+		w.literal("true")
+	case 'f':
+		w.literal("false")
+	case 'n':
+		w.literal("null")
+	default:
+		w.number()
 	}
 }
 
-func (w *walk) skipString() {
-	for w.at++; ; w.at++ {
-		switch w.text[w.at] {
-		case '"':
+func (w *walk) literal(text string) {
+	if !strings.HasPrefix(w.text[w.at:], text) {
+		w.fail()
+		return
+	}
+	w.at += len(text)
+}
+
+// skipString takes the text that comes next, and tells whether there are
+// escapes in it.
+func (w *walk) skipString() (escaped bool) {
+	for w.at++; w.at < len(w.text); w.at++ {
+		switch c := w.text[w.at]; {
+		case c == '"':
 			w.at++
-			return
-		case '\\':
-			w.at++
+			return escaped
+		case c == '\\':
+			escaped = true
+			w.escape()
+		case c < ' ':
+			w.fail()
 		}
 	}
+	w.fail()
+	return escaped
+}
+
+// escape takes an escape up to its last byte.
+func (w *walk) escape() {
+	w.at++
+	switch {
+	case w.at == len(w.text):
+	case w.text[w.at] == 'u':
+		for range 4 {
+			w.at++
+			if w.at >= len(w.text) || !isHex(w.text[w.at]) {
+				w.fail()
+				return
+			}
+		}
+	case strings.IndexByte(`"\/bfnrt`, w.text[w.at]) < 0:
+		w.fail()
+	}
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
+
+// number takes the number that has to come next.
+func (w *walk) number() {
+	if w.sees("-") {
+		w.at++
+	}
+	if w.sees("0") {
+		w.at++
+	} else {
+		w.digits()
+	}
+	if w.sees(".") {
+		w.at++
+		w.digits()
+	}
+	if w.sees("eE") {
+		w.at++
+		if w.sees("+-") {
+			w.at++
+		}
+		w.digits()
+	}
+}
+
+// digits takes one digit or more.
+func (w *walk) digits() {
+	start := w.at
+	for w.sees("0123456789") {
+		w.at++
+	}
+	if w.at == start {
+		w.fail()
+	}
+}
+
+// sees tells whether one of these bytes comes next.
+func (w *walk) sees(any string) bool {
+	return w.at < len(w.text) && strings.IndexByte(any, w.text[w.at]) >= 0
 }
 
 // appendText adds a text as JSON. Nearly all are ids and names out of role

@@ -1,9 +1,8 @@
 package api
 
 import (
-	"encoding/json"
+	"fmt"
 	"net/http"
-	"strconv"
 	"unicode/utf8"
 
 	"roster/commands"
@@ -133,6 +132,15 @@ func (q *question) member(w *walk, name string) bool {
 	return true
 }
 
+// read takes a question of which nothing else matters.
+func (q *question) read(w *walk) {
+	w.members(func(name string) {
+		if !q.member(w, name) {
+			w.skip()
+		}
+	})
+}
+
 // inherit takes whole what the question doesn't have itself.
 func (q *question) inherit(defaults *question) {
 	for _, part := range [...]struct{ own, from *entity }{
@@ -155,33 +163,36 @@ func (e *entity) faults(found []FieldProblem, at, kind string, required, looked 
 		return found
 	}
 	looked |= required | wholeField
+	if (e.wrong|e.twice)&looked == 0 && len(e.kind)+len(e.id)+len(e.team)+len(e.site) <= maxQuestionText &&
+		(e.kind != "" || required&kindField == 0) && (e.id != "" || required&idField == 0) {
+		return found // as nearly always
+	}
 	for _, field := range [...]struct {
-		field   fields
-		name    string
-		content string
-		mustBe  string
+		field fields
+		name  string
+		text  string
 	}{
-		{wholeField, "", "{", "must be an object"},
-		{kindField, "/" + kind, e.kind, "must be text"},
-		{idField, "/id", e.id, "must be text"},
-		{propertiesField, "/properties", "{", "must be an object"},
-		{teamField, "/properties/team", e.team, "must be text"},
-		{siteField, "/properties/site", e.site, "must be text"},
+		{wholeField, "", "{"},
+		{kindField, kind, e.kind},
+		{idField, "/id", e.id},
+		{propertiesField, "/properties", "{"},
+		{teamField, "/properties/team", e.team},
+		{siteField, "/properties/site", e.site},
 	} {
-		if looked&field.field == 0 {
-			continue
-		}
 		detail := ""
 		switch {
+		case looked&field.field == 0:
 		case e.twice&field.field != 0:
 			detail = "is given twice"
+		case e.wrong&field.field != 0 && field.text == "{":
+			detail = "must be an object"
 		case e.wrong&field.field != 0:
-			detail = field.mustBe
+			detail = "must be text"
 		case e.wrong&wholeField != 0: // and there is nothing in it
-		case required&field.field != 0 && field.content == "":
+		case required&field.field != 0 && field.text == "":
 			detail = "is required"
-		case len(field.content) > maxQuestionText && utf8.RuneCountInString(field.content) > maxQuestionText:
-			detail = "must have at most " + strconv.Itoa(maxQuestionText) + " characters"
+		case len(field.text) > maxQuestionText && utf8.RuneCountInString(field.text) > maxQuestionText:
+			detail = fmt.Sprintf("must have at most %d characters", maxQuestionText)
 		}
 		if detail != "" {
 			found = append(found, FieldProblem{Pointer: at + field.name, Detail: detail})
@@ -204,16 +215,16 @@ const (
 )
 
 // complete makes a question ready to be answered: it finds the team and the
-// site that it is about, or tells at place what is wrong with it.
+// site that it is about, or tells what is wrong with it.
 //
 // AuthZEN names a resource by type and id. What Roster decides by is the type
 // and where the resource is, which the properties team and site say. Whoever
 // sends those needs no id. Whoever sends an id alone may name a site or a team
 // by it, as a resource search does; and an API key asks about its own team
 // unless it says otherwise.
-func (q *question) complete(by *commands.Caller, need needs, place string) (found []FieldProblem) {
+func (q *question) complete(by *commands.Caller, need needs) (found []FieldProblem) {
 	if q.noObject {
-		return []FieldProblem{{Pointer: place, Detail: "must be an object"}}
+		return []FieldProblem{{Detail: "must be an object"}}
 	}
 	subject, resource, looked := kindField, kindField, propertiesField|teamField|siteField
 	if need&aSubject != 0 {
@@ -225,12 +236,12 @@ func (q *question) complete(by *commands.Caller, need needs, place string) (foun
 			resource |= idField
 		}
 	}
-	found = q.subject.faults(found, place+"/subject", "type", subject, propertiesField)
+	found = q.subject.faults(found, "/subject", "/type", subject, propertiesField)
 	if need&anAction != 0 {
-		found = q.action.faults(found, place+"/action", "name", kindField, propertiesField)
+		found = q.action.faults(found, "/action", "/name", kindField, propertiesField)
 	}
-	found = q.resource.faults(found, place+"/resource", "type", resource, looked)
-	found = q.context.faults(found, place+"/context", "", 0, 0)
+	found = q.resource.faults(found, "/resource", "/type", resource, looked)
+	found = q.context.faults(found, "/context", "", 0, 0)
 	if found != nil {
 		return found
 	}
@@ -252,7 +263,7 @@ func (q *question) complete(by *commands.Caller, need needs, place string) (foun
 	case by.Team != "":
 		r.team = string(by.Team)
 	default:
-		return []FieldProblem{{Pointer: place + "/resource/properties/team", Detail: "is required"}}
+		return []FieldProblem{{Pointer: "/resource/properties/team", Detail: "is required"}}
 	}
 	if r.site == "" && domain.ValidID(domain.PrefixSite, r.id) {
 		r.site = r.id
@@ -275,30 +286,19 @@ func (q *question) permission() domain.Permission {
 	return permissionOf(q.resource.kind, q.action.kind)
 }
 
-// members reads a body and calls more with each member that isn't one of a
-// question.
-func (q *question) members(body []byte, more func(w *walk, name string)) error {
-	if !json.Valid(body) {
-		return newProblem(http.StatusBadRequest, codeMalformedBody, "The body is not valid JSON.")
+// finish refuses a body that wasn't a JSON object and nothing else.
+func (w *walk) finish() error {
+	if !w.finished() {
+		return newProblem(http.StatusBadRequest, codeMalformedBody, "A valid JSON object is required as the body.")
 	}
-	w := &walk{text: string(body)}
-	if w.next() != '{' {
-		return newProblem(http.StatusBadRequest, codeMalformedBody, "A JSON object is required as the body.")
-	}
-	w.members(func(name string) {
-		if !q.member(w, name) {
-			more(w, name)
-		}
-	})
 	return nil
 }
 
-// skipped is for bodies of which nothing but the question matters.
-func skipped(w *walk, _ string) { w.skip() }
-
-// badQuestion answers for what is wrong with a question.
-func badQuestion(found []FieldProblem) *Problem {
+// badQuestion answers for what is wrong with a question at a place.
+func badQuestion(place string, found ...FieldProblem) *Problem {
 	p := newProblem(http.StatusBadRequest, codeInvalidField, fieldsAtFault)
-	p.Errors = found
+	for _, fault := range found {
+		p.at(place+fault.Pointer, fault.Detail)
+	}
 	return p
 }

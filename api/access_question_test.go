@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -22,6 +23,11 @@ func FuzzQuestion(f *testing.F) {
 		" {\n\"subject\" :\t{ \"type\" : \"us\\u0065r\" , \"id\":\"\\\"\\\\\" } ,\"x\":[1,-2.5e+3,true,false,null,{\"a\":[[],{}]}],\"context\":{\"\":1} }\r\n",
 		`{"sub\u006aect":{"type":"\ud800","id":"é\u0000"},"resource":{"properties":{"team":1,"site":{}},"properties":{}}}`,
 		`{"evaluations":[{},{"subject":{"id":"]}"}}, 1 ,"\\"],"options":{"evaluations_semantic":"execute_all"},"page":{"token":"x","limit":3}}`,
+		`{"a":-0,"b":0.5E-7,"c":10e+3,"d":01}`, `{"a":-}`, `{"a":1.}`, `{"a":.5}`, `{"a":1e}`, `{"a":tru}`, `{"a":nulll}`,
+		`{"a":"\x"}`, `{"a":"\u12g4"}`, `{"a":"\u123g"}`, `{"a":trve}`, `{"a";1}`, "{\"a\":\"\x1f\"}", `{"a":"`, `{"a"`, `{"a":`, `{"a":1,}`, `{,}`, `{"a" 1}`, `{"a":[1,]}`, `{"a":[1 2]}`, `{} {}`, "{}\x00", `{"a":]}`,
+		`{"a":` + strings.Repeat("[", maxDepth-1) + strings.Repeat("]", maxDepth-1) + `}`,
+		`{"a":` + strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth) + `}`,
+		`{"a":[` + strings.Repeat("[1],[],{},", maxDepth) + `{}]}`,
 		`{"evaluations":[],"evaluations":null,"options":null,"page":{"limit":1e3}}`,
 	} {
 		f.Add(seed)
@@ -29,18 +35,25 @@ func FuzzQuestion(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body string) {
 		var q question
 		b, page := batch{}, wanted{}
-		err := q.members([]byte(body), func(w *walk, name string) {
-			if name == "page" {
-				page.read(w, name)
-			} else {
-				b.read(w, name)
+		w := walk{text: body}
+		w.members(func(name string) {
+			switch {
+			case q.member(&w, name):
+			case name == "page":
+				page.read(&w, name)
+			default:
+				b.read(&w, name)
 			}
 		})
 		members := map[string]json.RawMessage{}
-		if reference := json.Unmarshal([]byte(body), &members); (reference == nil && strings.TrimSpace(body) != "null") != (err == nil) {
+		reference := json.Unmarshal([]byte(body), &members)
+		if strings.TrimSpace(body) == "null" || deep(body) {
+			reference = errors.New("valid, and no question")
+		}
+		if err := w.finish(); (err == nil) != (reference == nil) {
 			t.Fatalf("by hand: %v; else: %v", err, reference)
 		}
-		if err != nil {
+		if reference != nil {
 			return
 		}
 		for name, e := range map[string]struct {
@@ -71,6 +84,25 @@ func FuzzQuestion(f *testing.F) {
 			}
 		}
 	})
+}
+
+// deep tells whether values stand deeper within one another than a walk goes.
+func deep(body string) bool {
+	depth, deepest := 0, 0
+	decoder := json.NewDecoder(strings.NewReader(body))
+	for {
+		token, err := decoder.Token()
+		if err != nil {
+			return deepest > maxDepth
+		}
+		switch token {
+		case json.Delim('{'), json.Delim('['):
+			depth++
+			deepest = max(deepest, depth)
+		case json.Delim('}'), json.Delim(']'):
+			depth--
+		}
+	}
 }
 
 // textOf is a JSON text; empty for anything else.
@@ -111,8 +143,10 @@ func BenchmarkQuestion(b *testing.B) {
 	b.Run("one", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
+			w := walk{text: string(body)}
 			var q question
-			if err := q.members(body, skipped); err != nil {
+			q.read(&w)
+			if err := w.finish(); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -121,12 +155,10 @@ func BenchmarkQuestion(b *testing.B) {
 	b.Run("hundred", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			var q question
+			w := walk{text: string(hundred)}
 			var all batch
-			if err := q.members(hundred, all.read); err != nil {
-				b.Fatal(err)
-			}
-			if _, err := all.questions(&q); err != nil {
+			w.members(func(name string) { all.read(&w, name) })
+			if _, err := all.questions(&question{}); err != nil {
 				b.Fatal(err)
 			}
 		}

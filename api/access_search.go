@@ -159,7 +159,7 @@ func (p *wanted) read(w *walk, name string) {
 		w.members(func(name string) { p.member(w, name) })
 	default:
 		w.skip()
-		p.fault = &FieldProblem{Pointer: "#/page", Detail: "must be an object"}
+		p.fault = &FieldProblem{Pointer: "/page", Detail: "must be an object"}
 	}
 }
 
@@ -171,14 +171,14 @@ func (p *wanted) member(w *walk, name string) {
 	case name == "limit":
 		limit, err := strconv.ParseUint(w.raw(), 10, 64)
 		if err != nil {
-			p.fault = &FieldProblem{Pointer: "#/page/limit", Detail: "must be a whole number, 0 or more"}
+			p.fault = &FieldProblem{Pointer: "/page/limit", Detail: "must be a whole number, 0 or more"}
 		}
 		p.limit = int(min(limit, maxFound))
 	case w.next() == '"':
 		p.token = w.string()
 	default:
 		w.skip()
-		p.fault = &FieldProblem{Pointer: "#/page/token", Detail: "must be text"}
+		p.fault = &FieldProblem{Pointer: "/page/token", Detail: "must be text"}
 	}
 }
 
@@ -227,17 +227,23 @@ func (s *search) look(
 // searching answers a search with a page of results.
 func (s *Server) searching(kind *search) answerer {
 	return func(ctx context.Context, by *commands.Caller, body, out []byte) ([]byte, error) {
+		w := walk{text: string(body)}
 		var q question
 		page := wanted{limit: -1}
-		if err := q.members(body, page.read); err != nil {
+		w.members(func(name string) {
+			if !q.member(&w, name) {
+				page.read(&w, name)
+			}
+		})
+		if err := w.finish(); err != nil {
 			return nil, err
 		}
-		faults := q.complete(by, kind.need, "#")
+		faults := q.complete(by, kind.need)
 		if page.fault != nil {
 			faults = append(faults, *page.fault)
 		}
 		if faults != nil {
-			return nil, badQuestion(faults)
+			return nil, badQuestion("#", faults...)
 		}
 		// The rest of what was asked makes no difference to what is found.
 		bound := binding("search", kind.name, q.resource.team, q.resource.site, q.resource.kind, q.subject.kind, q.subject.id, q.action.kind)

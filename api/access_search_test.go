@@ -294,9 +294,8 @@ func TestSearchesLookAtSoManyAtATime(t *testing.T) {
 	}
 	team.Apply(domain.MemberJoined{User: "last", Role: "admin"}, domain.Meta{})
 
-	var q question
-	if err := q.members([]byte(`{"subject":{"type":"user"},"action":{"name":"update"},"resource":{"type":"settings"}}`), skipped); err != nil {
-		t.Fatal(err)
+	q := question{
+		subject: entity{kind: "user"}, action: entity{kind: "update"}, resource: entity{kind: "settings"},
 	}
 	var pages []int
 	var got []string

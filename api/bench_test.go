@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // post is a request of a benchmark, over a real connection.
@@ -91,12 +92,14 @@ func BenchmarkServe(b *testing.B) {
 	for _, test := range []struct{ name, method, path, body string }{
 		{"not found", "GET", "/nowhere", ""},
 		{"health", "GET", "/healthz", ""},
-		{"check", "POST", "/access/v1/evaluation", evaluation},
+		{"check", "POST", evaluationPath, evaluation},
+		{"hundred checks", "POST", evaluationsPath, `{"evaluations":[` + evaluation + strings.Repeat(","+evaluation, 99) + `]}`},
+		{"who may", "POST", searchPath + "subject", evaluation},
 		{"team", "GET", "/v1/teams/" + owner.team, ""},
 		{"refused write", "POST", "/v1/teams/" + owner.team + "/invitations", `{"email":"x","role":"viewer"}`},
 		{"members", "GET", "/v1/teams/" + owner.team + "/members", ""},
 	} {
-		b.Run(strings.ReplaceAll(test.name, " ", "_"), func(b *testing.B) {
+		b.Run(test.name, func(b *testing.B) {
 			b.ReportAllocs()
 			r := httptest.NewRequestWithContext(b.Context(), test.method, test.path, nil)
 			r.Header["Authorization"] = []string{"Bearer " + owner.token}
@@ -118,3 +121,6 @@ type discard http.Header
 func (d discard) Header() http.Header       { return http.Header(d) }
 func (discard) Write(p []byte) (int, error) { return len(p), nil }
 func (discard) WriteHeader(int)             {}
+
+// SetReadDeadline makes it like a connection.
+func (discard) SetReadDeadline(time.Time) error { return nil }

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/go-chi/chi/v5"
+
 	"roster/commands"
 )
 
@@ -17,6 +19,7 @@ import (
 // request, so that one allocation carries all of it.
 type exchange struct {
 	http.ResponseWriter
+	context exchangeContext
 
 	id      string     // request id
 	ip      netip.Addr // of the client; invalid when unknown
@@ -26,7 +29,10 @@ type exchange struct {
 	actor   string // id of whoever was authenticated, for the log
 	failure error  // what went wrong inside, for the log alone
 
-	caller commands.Caller // set by gate
+	caller commands.Caller // set by gate and by ask
+
+	// What the headers of the answer hold that differ from one to the next.
+	requestID, position [1]string
 
 	maxBody int64 // bytes that the body may have
 
@@ -77,15 +83,20 @@ func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
 type exchangeKey struct{}
 
-// exchangeContext carries the exchange without a further wrapper.
+// exchangeContext is the context of a request with its exchange and what the
+// router keeps of it: one wrapper around the connection's instead of two.
 type exchangeContext struct {
 	context.Context
-	x *exchange
+	x     *exchange
+	route *chi.Context
 }
 
 func (c *exchangeContext) Value(key any) any {
-	if key == (exchangeKey{}) {
+	switch key {
+	case exchangeKey{}:
 		return c.x
+	case chi.RouteCtxKey:
+		return c.route
 	}
 	return c.Context.Value(key)
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -24,51 +25,62 @@ const (
 	slowRequest    = time.Second // from here on a request is worth a line in the log
 )
 
-// use puts the middleware in the order in which a request meets it.
-func (s *Server) use(router chi.Router) {
-	if len(s.config.TrustedProxies) > 0 {
-		prefixes := make([]string, len(s.config.TrustedProxies))
-		for i, prefix := range s.config.TrustedProxies {
-			prefixes[i] = prefix.String()
-		}
-		router.Use(middleware.ClientIPFromXFF(prefixes...))
-	}
-	router.Use(
-		s.observe,         // request id, client address, log and metrics of whatever happens below
+// handler is the way of a request: through the middleware, in the order in
+// which it stands here, to its route.
+func (s *Server) handler() http.Handler {
+	s.router.Use(
 		s.recoverPanics,   // a panic is a 500, told to the log alone
 		s.securityHeaders, // on every answer
 		s.refuseForeign,   // writes from other origins' pages
 		s.limitBody,
 		middleware.GetHead, // HEAD asks what GET would answer
 	)
+	observed := http.HandlerFunc(s.observe) // request id, client address, log and metrics of whatever happens below
+	if len(s.config.TrustedProxies) == 0 {
+		return observed
+	}
+	prefixes := make([]string, len(s.config.TrustedProxies))
+	for i, prefix := range s.config.TrustedProxies {
+		prefixes[i] = prefix.String()
+	}
+	return middleware.ClientIPFromXFF(prefixes...)(observed)
 }
+
+// routeContexts are what the router keeps of a request. It would make its own
+// otherwise, and with it another copy of the request.
+var routeContexts = sync.Pool{New: func() any { return chi.NewRouteContext() }}
 
 // observe makes the exchange, and when it is over tells the log and the
 // metrics. The log never holds a path, a query, an address or a credential:
 // paths hold tokens, so the route's pattern stands for them.
-func (s *Server) observe(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		x := &exchange{ResponseWriter: w, start: time.Now()}
-		if x.id = r.Header.Get("X-Request-Id"); !saneRequestID(x.id) {
-			x.id = s.newRequestID()
-		}
-		x.ip = s.clientAddress(r)
-		w.Header()["X-Request-Id"] = []string{echoed(r, x.id)}
-		r = r.WithContext(&exchangeContext{Context: r.Context(), x: x}) //nolint:contextcheck // it is r's context, with the exchange
+func (s *Server) observe(w http.ResponseWriter, r *http.Request) {
+	route, _ := routeContexts.Get().(*chi.Context)
+	route.Reset()
+	route.Routes = s.router
+	defer routeContexts.Put(route)
 
-		// In a defer, so that it also sees a request that was aborted.
-		defer s.finish(x, r)
-		next.ServeHTTP(x, r)
-	})
-}
-
-// echoed is the request id that an answer has. AuthZEN has any text come back
-// as it was sent; what the log knows the request by is in the problem then.
-func echoed(r *http.Request, id string) string {
-	if given := r.Header.Get("X-Request-Id"); given != "" && isAccess(r.URL.Path) {
-		return given
+	x := &exchange{ResponseWriter: w, start: time.Now()}
+	given := ""
+	if values := r.Header["X-Request-Id"]; len(values) > 0 {
+		given = values[0]
 	}
-	return id
+	if x.id = given; !saneRequestID(given) {
+		x.id = newRequestID()
+	}
+	x.requestID[0] = x.id
+	if given != "" && isAccess(r.URL.Path) {
+		// AuthZEN has any text come back as it was sent. What the log knows the
+		// request by stands in the problem then.
+		x.requestID[0] = given
+	}
+	w.Header()["X-Request-Id"] = x.requestID[:]
+	x.ip = s.clientAddress(r)
+	x.context = exchangeContext{Context: r.Context(), x: x, route: route}
+	r = r.WithContext(&x.context) //nolint:contextcheck // it is r's context, with the exchange
+
+	// In a defer, so that it also sees a request that was aborted.
+	defer s.finish(x, r)
+	s.router.ServeHTTP(x, r)
 }
 
 func (s *Server) clientAddress(r *http.Request) netip.Addr {

@@ -1,9 +1,8 @@
 package api
 
 import (
-	"crypto/rand"
-	"encoding/base32"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -50,6 +49,7 @@ type Server struct {
 	written     *otter.Cache[string, uint64] // the last position that each actor wrote here
 	largeBodies map[string]int64             // by the end of the path: of operations that take more than maxBody
 	router      *chi.Mux
+	way         http.Handler // of every request, to the router
 	api         huma.API
 }
 
@@ -81,7 +81,7 @@ func New(config Config) *Server {
 	_ = s.crossOrigin.AddTrustedOrigin(config.BaseURL.Scheme + "://" + config.BaseURL.Host)
 
 	s.streams = newOpenStreams(s.metrics.registry)
-	s.use(s.router)
+	s.way = s.handler()
 	s.router.NotFound(s.notFound)
 	s.router.MethodNotAllowed(s.methodNotAllowed)
 	s.api = newAPI(s)
@@ -118,7 +118,7 @@ func (s *Server) operations() {
 }
 
 // ServeHTTP makes a Server an http.Handler.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.router.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.way.ServeHTTP(w, r) }
 
 // HTTPServer is a server for this handler with the time limits that it is
 // meant for. There is no limit on reading a whole request here, because
@@ -139,14 +139,21 @@ func (s *Server) HTTPServer() *http.Server {
 // Metrics is where the other parts of the process add what they count.
 func (s *Server) Metrics() prometheus.Registerer { return s.metrics.registry }
 
-var requestIDEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
+const requestIDAlphabet = "0123456789abcdefghjkmnpqrstvwxyz"
 
 // newRequestID makes an id for a request that came without one: 80 random
-// bits, enough to find it again in a log.
-func (s *Server) newRequestID() string {
-	var random [10]byte
-	_, _ = rand.Read(random[:]) // never fails
-	return "req_" + requestIDEncoding.EncodeToString(random[:])
+// bits, enough to find it again in a log. It is no secret.
+func newRequestID() string {
+	id := [20]byte{'r', 'e', 'q', '_'}
+	bits := uint64(0)
+	for i := 4; i < len(id); i++ {
+		if i%8 == 4 {
+			bits = rand.Uint64()
+		}
+		id[i] = requestIDAlphabet[bits%32]
+		bits /= 32
+	}
+	return string(id[:])
 }
 
 // link is an absolute URL below the base URL.

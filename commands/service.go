@@ -73,7 +73,7 @@ func New(ctx context.Context, config Config) (*Service, error) {
 		store: config.Store, nodes: config.Nodes, vault: config.Store.Vault(),
 		passwords: newPasswords(), instance: eventstore.NewID("node"), baseURL: config.BaseURL, operatorToken: config.OperatorToken,
 		relying: newRelyingParty(config.BaseURL),
-		clock: config.Now, logger: config.Logger, changes: newChanges(changesKept),
+		clock:   config.Now, logger: config.Logger, changes: newChanges(changesKept),
 	}
 	if s.clock == nil {
 		s.clock = func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }

@@ -71,6 +71,7 @@ type tokenHash [sha256.Size]byte
 // decodedSession is a session as one revision of the bucket has it.
 type decodedSession struct {
 	sessionRecord
+	key      string // in the bucket
 	revision uint64
 	touch    atomic.Int64 // when its use is to be written down next, in microseconds since 1970
 }
@@ -228,6 +229,17 @@ func clip(text string, bytes int) string {
 	return strings.ToValidUTF8(text, "")
 }
 
+// hashToken is done for every request, so that the copy of what is hashed stays
+// on the stack.
+func hashToken(token string) tokenHash {
+	if len(token) != tokenLength {
+		return tokenHash{} // of no token
+	}
+	var raw [tokenLength]byte
+	copy(raw[:], token)
+	return sha256.Sum256(raw[:])
+}
+
 // sessionKey gives the bucket's key for a token; false for what can't be one.
 func sessionKey(token string) (key string, hash tokenHash, ok bool) {
 	const userLength = len(domain.PrefixUser) + 1 + idSuffix
@@ -241,7 +253,7 @@ func sessionKey(token string) (key string, hash tokenHash, ok bool) {
 			return "", hash, false
 		}
 	}
-	hash = sha256.Sum256([]byte(token))
+	hash = hashToken(token)
 	var buf [userLength + 1 + 2*sha256.Size]byte
 	n := copy(buf[:], domain.PrefixUser+"_")
 	copy(buf[n:], token[len(sessionPrefix):len(sessionPrefix)+idSuffix])
@@ -269,8 +281,12 @@ func (s *sessions) find(ctx context.Context, token string) (*sessionRecord, erro
 
 // look is find, except that the session doesn't count as used.
 func (s *sessions) look(ctx context.Context, token string) (string, *decodedSession, error) {
-	key, hash, ok := sessionKey(token)
-	if !ok {
+	hash := hashToken(token)
+	session, known := s.decoded.GetIfPresent(hash)
+	var key string
+	if known {
+		key = session.key
+	} else if key, _, known = sessionKey(token); !known { // not a token at all
 		return "", nil, ErrUnauthenticated
 	}
 	entry, err := s.bucket.Get(ctx, key)
@@ -280,11 +296,11 @@ func (s *sessions) look(ctx context.Context, token string) (string, *decodedSess
 	if err != nil {
 		return "", nil, unavailable(err)
 	}
-	session, ok := s.decoded.GetIfPresent(hash)
-	if !ok || session.revision != entry.Revision {
+	if session == nil || session.revision != entry.Revision {
 		if session, err = decodeSession(entry); err != nil {
 			return "", nil, err
 		}
+		session.key = key
 		s.decoded.Set(hash, session)
 	}
 	if !session.live(s.now()) {

@@ -9,7 +9,7 @@ func Decisive(event Event) bool {
 		MemberInvited, InvitationResent, InvitationCancelled, InvitationDeclined, InvitationExpired, InvitationDelivery,
 		OwnershipTransferRequested, OwnershipTransferCancelled,
 		UserRegistered, EmailVerified, UserRenamed, PasswordChanged, ActiveTeamChanged, AddressClaimed,
-		RecoveryCodeUsed, RecoveryCodesRenewed, SessionStarted, SessionEnded, PasswordResetRequested, HostActionRecorded:
+		RecoveryCodeUsed, RecoveryCodesRenewed, PasskeyUsed, PasskeyRefused, SessionStarted, SessionEnded, PasswordResetRequested, HostActionRecorded:
 		return false
 	}
 	return true

@@ -23,7 +23,7 @@ var AuditActions = []string{
 	"api_key.created", "api_key.revoked", "webhook.created", "webhook.changed", "webhook.deleted",
 	"role.defined", "role.edited", "role.deleted",
 	"two_factor.enabled", "two_factor.disabled", "two_factor.recovery_code_used", "two_factor.recovery_codes_renewed",
-	"two_factor_policy.changed", "session.started", "session.ended",
+	"two_factor_policy.changed", "passkey.added", "passkey.removed", "passkey.refused", "session.started", "session.ended",
 }
 
 // reservedParts begin names that are kept free for Roster although none of its
