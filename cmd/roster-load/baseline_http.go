@@ -18,18 +18,18 @@ const baselineHTTP = "baseline-http"
 
 // Where the check is in Roster, and where its baselines are.
 const (
-	evaluationPath = "/access/v1/evaluation"
-	emptyPath      = "/empty"
-	mapPath        = "/map"
+	evaluationPath  = "/access/v1/evaluation"
+	evaluationsPath = "/access/v1/evaluations"
+	emptyPath       = "/empty"
+	mapPath         = "/map"
+	mapsPath        = "/maps"
 )
 
 // question and verdict are what AuthZEN says of a check, as far as a map knows.
+// Questions are many of them about one subject.
 type question struct {
-	Subject struct {
-		Type string `json:"type"`
-		ID   string `json:"id"`
-	} `json:"subject"`
-	Action struct {
+	Subject subject `json:"subject"`
+	Action  struct {
 		Name string `json:"name"`
 	} `json:"action"`
 	Resource struct {
@@ -38,6 +38,20 @@ type question struct {
 			Team string `json:"team"`
 		} `json:"properties"`
 	} `json:"resource"`
+}
+
+type subject struct {
+	Type string `json:"type"`
+	ID   string `json:"id"`
+}
+
+type questions struct {
+	Subject     subject    `json:"subject"`
+	Evaluations []question `json:"evaluations"`
+}
+
+type verdicts struct {
+	Evaluations []verdict `json:"evaluations"`
 }
 
 type verdict struct {
@@ -55,27 +69,50 @@ func serveHTTPBaseline(ctx context.Context) error {
 	roles := map[string]map[string]string{mapTeam: {mapUser: "owner"}}
 	allowed := map[string]map[string]bool{"owner": {"documents:update": true}}
 
-	router := chi.NewMux()
-	router.Post(emptyPath, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
-	router.Post(mapPath, func(w http.ResponseWriter, r *http.Request) {
+	// read answers a request that it can't: who asks, or what.
+	read := func(w http.ResponseWriter, r *http.Request, into any) (caller string, ok bool) {
 		token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-		caller, ok := sessions[sha256.Sum256([]byte(token))]
-		if !ok {
+		if caller, ok = sessions[sha256.Sum256([]byte(token))]; !ok {
 			w.WriteHeader(http.StatusUnauthorized)
-			return
+			return caller, false
 		}
-		var q question
-		if json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&q) != nil {
+		if json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(into) != nil {
 			w.WriteHeader(http.StatusUnprocessableEntity)
-			return
+			return caller, false
 		}
-		var v verdict
+		return caller, true
+	}
+	decide := func(caller string, q *question) (v verdict) {
 		if _, member := roles[q.Resource.Properties.Team][caller]; member {
 			v.Context.Reason = "role"
 			v.Decision = allowed[roles[q.Resource.Properties.Team][q.Subject.ID]][q.Resource.Type+":"+q.Action.Name]
 		}
+		return v
+	}
+	answer := func(w http.ResponseWriter, v any) {
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(&v)
+		_ = json.NewEncoder(w).Encode(v)
+	}
+
+	router := chi.NewMux()
+	router.Post(emptyPath, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	router.Post(mapPath, func(w http.ResponseWriter, r *http.Request) {
+		var q question
+		if caller, ok := read(w, r, &q); ok {
+			v := decide(caller, &q)
+			answer(w, &v)
+		}
+	})
+	router.Post(mapsPath, func(w http.ResponseWriter, r *http.Request) {
+		var q questions
+		if caller, ok := read(w, r, &q); ok {
+			v := verdicts{Evaluations: make([]verdict, len(q.Evaluations))}
+			for i := range q.Evaluations {
+				q.Evaluations[i].Subject = q.Subject
+				v.Evaluations[i] = decide(caller, &q.Evaluations[i])
+			}
+			answer(w, &v)
+		}
 	})
 	return serve(ctx, router)
 }

@@ -45,7 +45,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 	if err := b.fresh(ctx); err != nil {
 		return err
 	}
-	if !b.wants("check", "invite", "hot", "members", "audit", "lag") {
+	if !b.wants("check", "batch", "invite", "hot", "members", "audit", "lag") {
 		return nil
 	}
 	roster, err := b.newRoster(ctx)
@@ -53,7 +53,7 @@ func (b *bench) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, roster.server.stop()) }()
-	if b.wants("check") {
+	if b.wants("check", "batch") {
 		if err := b.checks(ctx, roster); err != nil {
 			return err
 		}
@@ -190,7 +190,8 @@ func (b *bench) compare(ctx context.Context, scenario string, roster, baseline *
 	return nil
 }
 
-// checks measures permission checks against handlers without anything behind.
+// checks measures permission checks, one in a call and a hundred, against
+// handlers without anything behind.
 func (b *bench) checks(ctx context.Context, roster *target) (err error) {
 	bare, err := start(ctx, nil, b.self, baselineHTTP)
 	if err != nil {
@@ -198,29 +199,41 @@ func (b *bench) checks(ctx context.Context, roster *target) (err error) {
 	}
 	defer func() { err = errors.Join(err, bare.stop()) }()
 	who := func(worker int) account { return roster.accounts[worker%len(roster.accounts)] }
-	question := func(worker int) string { return evaluation(who(worker).user, who(worker).teams[0]) }
+	token := func(worker int) string { return who(worker).token }
 	bareToken := func(int) string { return mapToken }
-	bareQuestion := func(int) string { return evaluation(mapUser, mapTeam) }
-	for _, clients := range b.clients {
-		empty, err := b.play(ctx, "empty handler", clients, bare, posts(bare.url, emptyPath, bareToken, bareQuestion))
-		if err != nil {
-			return err
+	for _, c := range []struct {
+		name, title, path, mapPath string
+		body                       func(user, team string) string
+		aim                        float64 // ratio at 16 clients
+	}{
+		{"check", "check", evaluationPath, mapPath, evaluation, 0.65},
+		{"batch", fmt.Sprintf("%d checks in one call", batchSize), evaluationsPath, mapsPath, evaluations, 0},
+	} {
+		if !b.wants(c.name) {
+			continue
 		}
-		mapped, err := b.play(ctx, "bare map", clients, bare, posts(bare.url, mapPath, bareToken, bareQuestion))
-		if err != nil {
-			return err
+		question := func(worker int) string { return c.body(who(worker).user, who(worker).teams[0]) }
+		bareQuestion := func(int) string { return c.body(mapUser, mapTeam) }
+		for _, clients := range b.clients {
+			empty, err := b.play(ctx, "empty handler", clients, bare, posts(bare.url, emptyPath, bareToken, bareQuestion))
+			if err != nil {
+				return err
+			}
+			mapped, err := b.play(ctx, "bare map", clients, bare, posts(bare.url, c.mapPath, bareToken, bareQuestion))
+			if err != nil {
+				return err
+			}
+			got, err := b.play(ctx, c.title, clients, roster.server, posts(roster.server.url, c.path, token, question))
+			if err != nil {
+				return err
+			}
+			check := row{Scenario: c.title + ", against an empty handler", Clients: clients, Roster: got, Baseline: empty}
+			if clients == 16 && c.aim > 0 {
+				check.Aim, check.Met = fmt.Sprintf("ratio ≥ %.2f", c.aim), met(ratio(got, empty) >= c.aim)
+			}
+			b.report.add(check)
+			b.report.add(row{Scenario: "  (a bare map, against the same)", Clients: clients, Roster: mapped, Baseline: empty})
 		}
-		got, err := b.play(ctx, "check", clients, roster.server,
-			posts(roster.server.url, evaluationPath, func(worker int) string { return who(worker).token }, question))
-		if err != nil {
-			return err
-		}
-		check := row{Scenario: "check, against an empty handler", Clients: clients, Roster: got, Baseline: empty}
-		if clients == 16 {
-			check.Aim, check.Met = "ratio ≥ 0.65", met(ratio(got, empty) >= 0.65)
-		}
-		b.report.add(check)
-		b.report.add(row{Scenario: "  (a bare map, against the same)", Clients: clients, Roster: mapped, Baseline: empty})
 	}
 	return nil
 }

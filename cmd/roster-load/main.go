@@ -30,7 +30,7 @@ import (
 )
 
 // scenarios are what -only can name, in the order in which they run.
-var scenarios = []string{"start", "memory", "check", "invite", "hot", "members", "audit", "lag"}
+var scenarios = []string{"start", "memory", "check", "batch", "invite", "hot", "members", "audit", "lag"}
 
 // options are the flags.
 type options struct {

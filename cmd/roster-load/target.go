@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -38,7 +39,8 @@ const (
 	minAccounts = 16  // enough teams for the open loop
 	lagWorkers  = 128 // of the open loop, so that they are held up by a lag above 250 ms at 500 a second only
 	pageSize    = 50
-	pageWalk    = 40 // pages of the members list that are asked for, at random
+	batchSize   = 100 // questions of a batch
+	pageWalk    = 40  // pages of the members list that are asked for, at random
 )
 
 // people numbers those who are invited, so that none is invited twice.
@@ -89,6 +91,20 @@ func posts(base, path string, token, body func(worker int) string) func(context.
 // evaluation asks whether a user may do something in their team.
 func evaluation(user, team string) string {
 	return fmt.Sprintf(`{"subject":{"type":"user","id":%q},"action":{"name":"update"},"resource":{"type":"documents","properties":{"team":%q}}}`, user, team)
+}
+
+// evaluations asks batchSize such questions at once.
+func evaluations(user, team string) string {
+	var body strings.Builder
+	fmt.Fprintf(&body, `{"subject":{"type":"user","id":%q},"evaluations":[`, user)
+	for i := range batchSize {
+		if i > 0 {
+			body.WriteByte(',')
+		}
+		fmt.Fprintf(&body, `{"action":{"name":%q},"resource":{"type":%q,"id":"%d","properties":{"team":%q}}}`,
+			[]string{"read", "create", "update", "delete"}[i%4], []string{"documents", "orders", "customers"}[i%3], i, team)
+	}
+	return body.String() + "]}"
 }
 
 // pages asks for pages, which must be full, at the paths that next gives.
