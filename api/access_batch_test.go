@@ -170,9 +170,10 @@ func TestEvaluationsAreBounded(t *testing.T) {
 	}
 	s.askAll(s.owner.auth(), strings.Repeat(" ", maxEvaluationsBody+1)).is(413, "body_too_large")
 	for body, pointer := range map[string]string{
-		`{"evaluations":{}}`:                "#/evaluations",
-		`{"evaluations":"x"}`:               "#/evaluations",
-		`{"evaluations":[{}],"options":[]}`: "#/options",
+		`{"evaluations":{}}`:                    "#/evaluations",
+		`{"evaluations":"x"}`:                   "#/evaluations",
+		`{"evaluations":[{}],"evaluations":[]}`: "#/evaluations",
+		`{"evaluations":[{}],"options":[]}`:     "#/options",
 	} {
 		if got := s.askAll(s.owner.auth(), body).is(400, "invalid_field").text("errors", 0, "pointer"); got != pointer {
 			t.Errorf("%s points at %s", body, got)

@@ -96,6 +96,7 @@ const (
 // batch is what a call asks beside its defaults.
 type batch struct {
 	list     string // of the questions, as it is written
+	twice    bool   // there is another one
 	semantic semantic
 	fault    *FieldProblem
 }
@@ -108,6 +109,7 @@ func (b *batch) read(w *walk, name string) {
 		w.skip()
 	case w.null():
 	case name == "evaluations":
+		b.twice = b.list != ""
 		b.list = w.raw()
 	case w.next() == '{':
 		w.members(func(name string) {
@@ -145,7 +147,10 @@ func (b *batch) questions(defaults *question) ([]question, error) {
 		return nil, nil
 	}
 	w := walk{text: b.list}
-	if w.next() != '[' {
+	switch {
+	case b.twice:
+		return nil, badQuestion("#", FieldProblem{Pointer: "/evaluations", Detail: "is given twice"})
+	case w.next() != '[':
 		return nil, badQuestion("#", FieldProblem{Pointer: "/evaluations", Detail: "must be a list"})
 	}
 	tooMany := false
@@ -216,6 +221,8 @@ func (s *Server) evaluations(ctx context.Context, by *commands.Caller, body, out
 // evaluateAll answers every question. All that are about one team are answered
 // in one look at it, so by one and the same state.
 func (s *Server) evaluateAll(ctx context.Context, by *commands.Caller, questions []question) ([]verdict, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout) // any number of teams may have to be loaded
+	defer cancel()
 	verdicts := make([]verdict, len(questions))
 	byTeam := make([]int, 0, len(questions)) // indexes of the questions, those about one team together
 	for i := range questions {

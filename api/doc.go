@@ -16,6 +16,10 @@
 // the tests that replay everything against another team follow from that. So
 // adding one takes an entry and a method.
 //
+// Access checks (access.go) go by a shorter way, since products ask for one with
+// every request of theirs: their bodies are read and their answers written by
+// hand, and only the description is made as for the others.
+//
 // Refusals come from the domain as errors with a kind and a code; problem.go
 // turns the few kinds into statuses. Anything else is a bare 500 whose reason
 // goes to the log under the request id, and nowhere else.

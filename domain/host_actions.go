@@ -28,7 +28,7 @@ var AuditActions = []string{
 
 // reservedParts begin names that are kept free for Roster although none of its
 // actions begins so today.
-var reservedParts = []string{"roster", "user", "password", "passkey", "catalog"}
+var reservedParts = []string{"roster", "user", "password", "catalog"}
 
 // ReservedAction tells whether a name of an action is Roster's own.
 func ReservedAction(name string) bool {
