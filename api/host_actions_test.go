@@ -206,3 +206,55 @@ func TestHostActionsOnce(t *testing.T) {
 		t.Errorf("the log has %s", r.raw)
 	}
 }
+
+// An export ends with the connection of whoever asked for it, long before the
+// log does.
+func TestAnExportEndsWithItsReader(t *testing.T) {
+	w := newWorld(t, options{})
+	owner := w.signUp()
+	log := "/v1/teams/" + owner.team + "/audit-events"
+	events := make([]any, 1000)
+	for i := range events {
+		events[i] = map[string]any{
+			"action": "order.shipped", "target": map[string]any{"type": "order", "id": fmt.Sprint(i)}, "detail": map[string]any{"text": strings.Repeat("x", 800)},
+		}
+	}
+	const times = 15 // more than the buffers of a connection hold
+	for range times {
+		w.call("POST", log+"/batch", map[string]any{"events": events}, owner.auth()).is(201)
+	}
+	for _, format := range []string{"csv", "jsonl"} {
+		r, err := http.NewRequest(http.MethodGet, w.http.URL+log+"/export?format="+format, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		owner.auth()(r)
+		r.Header.Set("X-Request-Id", "export-"+format)
+		answer, err := w.http.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(answer.Body, make([]byte, 1000)); err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close() // which closes the connection, as there is more
+	}
+	w.http.Close() // waits for what is being answered
+	seen := 0
+	for line := range strings.Lines(w.log.String()) {
+		var entry struct {
+			ID    string `json:"request_id"`
+			Bytes int    `json:"bytes"`
+			Error string `json:"error"`
+		}
+		if json.Unmarshal([]byte(line), &entry) == nil && strings.HasPrefix(entry.ID, "export-") {
+			seen++
+			if entry.Bytes < 1000 || entry.Bytes > times*1000*1000/2 || entry.Error == "" {
+				t.Errorf("%s: %s", entry.ID, line)
+			}
+		}
+	}
+	if seen != 2 {
+		t.Errorf("%d exports have ended", seen)
+	}
+}

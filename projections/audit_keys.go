@@ -3,6 +3,7 @@ package projections
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"math"
 )
 
 // auditKeys are the numbers by which an entry is found, one for each
@@ -13,7 +14,7 @@ import (
 // A number is the beginning of a SHA-256. A host product chooses the names of
 // its actions and the ids of its targets, and with a weaker hash it could
 // choose some that fill the stretches of another team's log. Two things may
-// have the same number all the same, so a query compares the texts as well.
+// have the same number all the same, so the texts are compared as well.
 type auditKeys struct {
 	ByTeam                                                         int64
 	ByAction                                                       int64
@@ -49,7 +50,8 @@ func keysOf(team, actor, behalf, target, action string) auditKeys {
 	return k
 }
 
-// auditKey is the number of one combination. What isn't looked for is empty.
+// auditKey is the number of one combination; it is never 0. What isn't looked
+// for is empty.
 func auditKey(team, of, who, target, action string) int64 {
 	var buffer [256]byte // on the stack, unless a target's id is very long
 	text := buffer[:0]
@@ -57,8 +59,12 @@ func auditKey(team, of, who, target, action string) int64 {
 		text = append(append(text, part...), 0)
 	}
 	sum := sha256.Sum256(text)
-	return int64(binary.LittleEndian.Uint64(sum[:]))
+	return int64(binary.LittleEndian.Uint64(sum[:])&auditKeyMask | 1)
 }
+
+// auditKeyMask leaves all of a number; tests make numbers that often are the
+// same for different things.
+var auditKeyMask uint64 = math.MaxUint64
 
 // auditColumn is the column that has the number of such a combination.
 func auditColumn(of string, target, action bool) string {

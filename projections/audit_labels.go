@@ -2,9 +2,7 @@ package projections
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/maypok86/otter/v2"
 )
@@ -49,13 +47,7 @@ func (c *auditLabelCache) of(ctx context.Context, q querier, rows []auditRow, fo
 // arguments, so that it stays prepared.
 const labelsAtOnce = 16
 
-var labelsQuery = func() string {
-	wanted := make([]string, labelsAtOnce)
-	for i := range wanted {
-		wanted[i] = fmt.Sprintf("$%d", i+1)
-	}
-	return "SELECT given, name, email FROM audit_labels WHERE given IN (" + strings.Join(wanted, ", ") + ")"
-}()
+var labelsQuery = "SELECT given, name, email FROM audit_labels WHERE given IN (" + arguments(1, labelsAtOnce) + ")"
 
 func (c *auditLabelCache) read(ctx context.Context, q querier, some []int64, found map[int64]auditLabel) error {
 	args := make([]any, labelsAtOnce)

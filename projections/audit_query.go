@@ -16,8 +16,9 @@ import (
 // MaxActions is how many actions a filter may name.
 const MaxActions = 32
 
-// exportPage is how many entries an export holds in memory at a time.
-const exportPage = 1000
+// exportPage is how many entries an export holds in memory at a time: of the
+// largest that there may be, some 10 KiB each, five megabytes.
+const exportPage = 500
 
 // Audit gives a page of the log of a team, newest first, and where the next
 // page begins; the zero key when there is none.
@@ -50,24 +51,18 @@ func (p *Projections) auditPage(ctx context.Context, team domain.TeamID, filter 
 	if len(filter.Actions) > MaxActions {
 		return nil, AuditKey{}, fmt.Errorf("projections: a filter names %d actions, more than %d", len(filter.Actions), MaxActions)
 	}
-	sql, args := auditQuery(team, filter, limit+1)
-	rows := make([]auditRow, 0, min(limit, PageLimit)+1)
+	search := auditSearch{team: string(team), filter: filter, rows: make([]auditRow, 0, min(limit, PageLimit)+1)}
 	labels := map[int64]auditLabel{}
 	err := p.db.read(ctx, func(q querier) error {
-		err := q.query(ctx, sql, args, func(r row) error {
-			rows = append(rows, auditRow{})
-			a := &rows[len(rows)-1]
-			return r.scan(&a.Place, &a.At, &a.OccurredAt, &a.ID, &a.Action, &a.ActorType, &a.ActorID, &a.ActorLabel, &a.BehalfID, &a.BehalfLabel,
-				&a.TargetType, &a.TargetID, &a.TargetLabel, &a.Before, &a.After, &a.Content, &a.RequestID, &a.Origin, &a.OriginID)
-		})
-		if err != nil {
+		if err := search.read(ctx, q, limit+1); err != nil {
 			return err
 		}
-		return p.labels.of(ctx, q, rows, labels)
+		return p.labels.of(ctx, q, search.rows, labels)
 	})
 	if err != nil {
 		return nil, AuditKey{}, fmt.Errorf("projections: reading the audit log: %w", err)
 	}
+	rows := search.rows
 	var next AuditKey
 	if len(rows) > limit {
 		rows = rows[:limit]
@@ -84,122 +79,227 @@ func (p *Projections) auditPage(ctx context.Context, team domain.TeamID, filter 
 	return entries, next, nil
 }
 
-const auditColumns = `place, at, occurred_at, id, action, actor_type, actor_id, actor_label, behalf_id, behalf_label,
+// auditSearch looks for entries. What the database is asked for are numbers,
+// places and times alone. Whether an entry's texts are what was looked for is
+// seen here: PostgreSQL can't know that they follow from the number, and with a
+// condition on them expects few rows and reads the whole stretch.
+type auditSearch struct {
+	team   string
+	filter AuditFilter
+	rows   []auditRow // found
+}
+
+// read finds the newest entries, so many at most.
+func (s *auditSearch) read(ctx context.Context, q querier, wanted int) error {
+	within, err := s.span(ctx, q)
+	if err != nil {
+		return err
+	}
+	numbers := s.numbers()
+	for ask := pageRows(wanted); ; ask = pageRows(min(2*ask, exportPage)) {
+		read := s.stretch
+		if len(numbers) > 1 {
+			read = s.merged
+		}
+		n, last, err := read(ctx, q, numbers, within, ask)
+		if err != nil || len(s.rows) >= wanted || n < ask {
+			s.rows = s.rows[:min(len(s.rows), wanted)]
+			return err
+		}
+		within.end = last // some were others with the same number
+	}
+}
+
+// stretch reads entries with one number. It gives how many there were and the
+// last one's place.
+func (s *auditSearch) stretch(ctx context.Context, q querier, numbers []auditNumber, within span, limit int) (n int, last int64, err error) {
+	where, args := numbers[0].where(within, nil)
+	return s.take(ctx, q, "SELECT "+auditColumns+" FROM audit WHERE "+where+newest(limit), args)
+}
+
+// merged does the same with several numbers. Each stretch gives its newest
+// places, from the index alone if no time is asked for, and of all of those the
+// newest are read.
+func (s *auditSearch) merged(ctx context.Context, q querier, numbers []auditNumber, within span, limit int) (n int, last int64, err error) {
+	var args []any
+	stretches := make([]string, len(numbers))
+	for i, number := range numbers {
+		var where string
+		where, args = number.where(within, args)
+		stretches[i] = fmt.Sprintf("SELECT place FROM (SELECT place FROM audit WHERE %s%s) AS s%d", where, newest(limit), i)
+	}
+	// An entry may stand in two stretches.
+	places := []any{auditKey(s.team, keyOfNobody, "", "", "")}
+	err = q.query(ctx, "SELECT place FROM ("+strings.Join(stretches, " UNION ")+") AS u"+newest(limit), args, func(r row) error {
+		n++
+		err := r.scan(&last)
+		places = append(places, last)
+		return err
+	})
+	if err != nil || n == 0 {
+		return n, last, err
+	}
+	for len(places) <= limit { // so that few texts stay prepared
+		places = append(places, last)
+	}
+	_, _, err = s.take(ctx, q, "SELECT "+auditColumns+" FROM audit WHERE by_team = $1 AND place IN ("+arguments(2, limit)+") ORDER BY place DESC", places)
+	return n, last, err
+}
+
+// take adds the entries of a query that are what is looked for.
+func (s *auditSearch) take(ctx context.Context, q querier, sql string, args []any) (n int, last int64, err error) {
+	err = q.query(ctx, sql, args, func(r row) error {
+		n++
+		s.rows = append(s.rows, auditRow{})
+		a := &s.rows[len(s.rows)-1]
+		err := r.scan(&a.Place, &a.At, &a.OccurredAt, &a.Team, &a.ID, &a.Action, &a.ActorType, &a.ActorID, &a.ActorLabel, &a.BehalfID, &a.BehalfLabel,
+			&a.TargetType, &a.TargetID, &a.TargetLabel, &a.Before, &a.After, &a.Content, &a.RequestID, &a.Origin, &a.OriginID)
+		last = a.Place
+		if err == nil && !s.wants(a) {
+			s.rows = s.rows[:len(s.rows)-1]
+		}
+		return err
+	})
+	return n, last, err
+}
+
+const auditColumns = `place, at, occurred_at, team_id, id, action, actor_type, actor_id, actor_label, behalf_id, behalf_label,
 	target_type, target_id, target_label, before, after, content, request_id, origin, origin_id`
 
-// auditQuery is the query for a page. It reads one stretch of the index that
-// has all of the filter in its number. Several actions, or a member who may be
-// actor or target, are several stretches, merged.
-func auditQuery(team domain.TeamID, filter AuditFilter, limit int) (string, []any) {
-	s := &auditSearch{team: string(team), target: filter.Target, actions: padded(filter.Actions)}
-	s.most = fmt.Sprintf(" ORDER BY place DESC LIMIT %d", pageRows(limit))
-	s.bounds(filter)
-	switch member, actor := filter.Member, filter.Actor; {
+// wants tells whether an entry is what is looked for.
+func (s *auditSearch) wants(r *auditRow) bool {
+	f := &s.filter
+	return r.Team == s.team &&
+		(f.Actor == "" || r.ActorID == f.Actor) &&
+		(f.Target == "" || r.TargetID == f.Target) &&
+		(f.Member == "" || r.ActorID == f.Member || r.BehalfID == f.Member || r.TargetID == f.Member) &&
+		(len(f.Actions) == 0 || slices.Contains(f.Actions, r.Action))
+}
+
+// span is a stretch of places, from the first on and before the end, and of
+// times, if they aren't 0.
+type span struct{ first, end, from, to int64 }
+
+// span turns the times of the filter into places; see auditTimes. No entry
+// outside of them has such a time, and only few at their ends have another.
+func (s *auditSearch) span(ctx context.Context, q querier) (span, error) {
+	within := span{first: 0, end: math.MaxInt64}
+	if s.filter.After != (AuditKey{}) {
+		within.end = placeOf(s.filter.After.Position, s.filter.After.Index)
+	}
+	var position int64
+	if !s.filter.From.IsZero() {
+		within.from = ceilMicros(s.filter.From)
+		found, err := one(ctx, q, `SELECT position FROM audit_times WHERE clock < $1
+			ORDER BY clock DESC, position DESC LIMIT 1`, []any{within.from}, &position)
+		if err != nil {
+			return within, err
+		}
+		if found {
+			within.first = placeOf(uint64(position)+1, 0)
+		}
+	}
+	if !s.filter.To.IsZero() {
+		within.to = micros(s.filter.To)
+		found, err := one(ctx, q, `SELECT position FROM audit_times
+			WHERE clock > $1 + COALESCE((SELECT lag FROM audit_clock), 0) ORDER BY clock, position LIMIT 1`, []any{within.to}, &position)
+		if err != nil {
+			return within, err
+		}
+		if found {
+			within.end = min(within.end, placeOf(uint64(position), 0))
+		}
+	}
+	return within, nil
+}
+
+// auditNumber is a number and the column that holds it.
+type auditNumber struct {
+	column string
+	number int64
+}
+
+// numbers are those of what is looked for: one, or several for several actions
+// and for a member, who may be actor or target.
+func (s *auditSearch) numbers() (numbers []auditNumber) {
+	add := func(of, who, target string) {
+		for _, action := range padded(s.filter.Actions) {
+			numbers = append(numbers, auditNumber{auditColumn(of, target != "", action != ""), auditKey(s.team, of, who, target, action)})
+		}
+	}
+	member, actor, target := s.filter.Member, s.filter.Actor, s.filter.Target
+	switch {
 	case member == "" && actor == "":
-		s.stretch(keyOfNobody, "", s.target)
-	case member == "":
-		s.stretch(keyOfActor, actor, s.target)
+		add(keyOfNobody, "", target)
+	case member == "" || member == actor:
+		add(keyOfActor, actor, target)
+	case actor != "": // who is on the other end
+		if target == "" || target == member {
+			add(keyOfActor, actor, member)
+		}
+		if target != member {
+			// Of several keys that act for a member, entries of the others are
+			// read in vain: not worth an index.
+			add(keyOfBehalf, member, target)
+		}
+	case target == member:
+		add(keyOfNobody, "", member) // with what the member did to themselves
 	default:
-		if actor != "" { // of little use together, and not worth an index
-			s.common += " AND actor_id = " + s.arg(actor)
+		if target == "" {
+			add(keyOfNobody, "", member)
 		}
-		// What was done to the member takes in what the member did to themselves.
-		if s.target == "" || s.target == member {
-			s.stretch(keyOfNobody, "", member)
-		}
-		if s.target != member {
-			s.stretch(keyOfActor, member, s.target)
-			s.stretch(keyOfBehalf, member, s.target)
-		}
+		add(keyOfActor, member, target)
+		add(keyOfBehalf, member, target)
 	}
-	if len(s.stretches) == 1 {
-		return "SELECT " + auditColumns + " FROM audit WHERE " + s.stretches[0] + s.most, s.args
-	}
-	// Each gives the newest places that it has, without an entry that another
-	// gives too, and then so many of them all are read.
-	places := make([]string, len(s.stretches))
-	for i, where := range s.stretches {
-		places[i] = fmt.Sprintf("SELECT place FROM (SELECT place FROM audit WHERE %s%s) AS s%d", where, s.most, i)
-	}
-	return "SELECT " + auditColumns + " FROM audit WHERE by_team = " + s.arg(auditKey(s.team, keyOfNobody, "", "", "")) +
-		" AND team_id = " + s.arg(s.team) + " AND place IN (SELECT place FROM (" + strings.Join(places, " UNION ") + ") AS u" + s.most + ")" + s.most, s.args
+	return numbers
 }
 
-// auditSearch is a query being put together.
-type auditSearch struct {
-	team, target string
-	actions      []string
-	most         string // newest first, and how many
-	common       string // conditions of every stretch
-	stretches    []string
-	args         []any
-}
-
-func (s *auditSearch) arg(value any) string {
-	s.args = append(s.args, value)
-	return fmt.Sprintf("$%d", len(s.args))
-}
-
-// bounds are there in any case, unbounded where the filter has none, which
-// keeps the texts few: each stays prepared. Times bound the places at first,
-// and are compared at last.
-func (s *auditSearch) bounds(filter AuditFilter) {
-	before, from, to := int64(math.MaxInt64), int64(math.MinInt64), int64(math.MaxInt64/2)
-	if filter.After != (AuditKey{}) {
-		before = placeOf(filter.After.Position, filter.After.Index)
-	}
-	if !filter.From.IsZero() {
-		from = ceilMicros(filter.From)
-	}
-	if !filter.To.IsZero() {
-		to = micros(filter.To)
-	}
-	earliest, latest, last := s.arg(from), s.arg(to), s.arg(before)
-	s.common = " AND team_id = " + s.arg(s.team) +
-		` AND place >= (COALESCE((SELECT position FROM audit_times WHERE clock < ` + earliest + `
-			ORDER BY clock DESC, position DESC LIMIT 1), 0) + 1) * 65536 AND at >= ` + earliest + `
-		AND place < (SELECT CASE WHEN latest < ` + last + ` THEN latest ELSE ` + last + ` END FROM (SELECT COALESCE(
-			(SELECT position FROM audit_times WHERE clock > ` + latest + ` + COALESCE((SELECT lag FROM audit_clock), 0)
-				ORDER BY clock, position LIMIT 1), 70368744177664) * 65536 AS latest) AS b) AND at <= ` + latest
-}
-
-// stretch adds what is found under the numbers of somebody, who may be nobody,
-// a target, which may be none, and each of the actions.
-func (s *auditSearch) stretch(of, who, target string) {
-	more := s.common
-	if of == keyOfActor {
-		more += " AND actor_id = " + s.arg(who)
-	}
-	if of == keyOfBehalf {
-		more += " AND " + onBehalf + " AND behalf_id = " + s.arg(who)
-	}
-	if target != "" {
-		more += " AND target_id = " + s.arg(target)
-	}
-	column := auditColumn(of, target != "", len(s.actions) > 0)
-	add := func(action, more string) {
-		s.stretches = append(s.stretches, column+" = "+s.arg(auditKey(s.team, of, who, target, action))+more)
-	}
-	if len(s.actions) == 0 {
-		add("", more)
-	}
-	for _, action := range s.actions {
-		add(action, more+" AND action = "+s.arg(action))
-	}
-}
-
-// padded makes the number of actions a power of two, with names that no action
-// has, to keep the texts few.
+// padded makes the number of actions a power of two, with one that there isn't,
+// since each number of them is a text of its own that stays prepared. No action
+// stands for any.
 func padded(actions []string) []string {
+	if len(actions) == 0 {
+		return []string{""}
+	}
 	n := 1
 	for n < len(actions) {
 		n *= 2
 	}
-	out := slices.Clone(actions)
-	for len(out) > 0 && len(out) < n {
-		out = append(out, "")
+	return append(slices.Clone(actions), slices.Repeat([]string{"-"}, n-len(actions))...)
+}
+
+// where is the condition for entries with the number, with its arguments behind
+// those that there are.
+func (n auditNumber) where(within span, args []any) (string, []any) {
+	condition := ""
+	add := func(test string, value int64) {
+		args = append(args, value)
+		condition += fmt.Sprintf("%s $%d", test, len(args))
 	}
-	return out
+	add(n.column+" =", n.number)
+	add(" AND place >=", within.first)
+	add(" AND place <", within.end)
+	if within.from != 0 {
+		add(" AND at >=", within.from)
+	}
+	if within.to != 0 {
+		add(" AND at <=", within.to)
+	}
+	if strings.HasPrefix(n.column, "by_"+keyOfBehalf) {
+		condition += " AND " + onBehalf
+	}
+	return condition, args
+}
+
+func newest(limit int) string { return fmt.Sprintf(" ORDER BY place DESC LIMIT %d", limit) }
+
+// arguments are the names of so many arguments, from one on.
+func arguments(from, n int) string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf("$%d", from+i)
+	}
+	return strings.Join(names, ", ")
 }
 
 // ceilMicros is the first stored time that isn't before t.

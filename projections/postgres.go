@@ -38,6 +38,7 @@ var postgresSettings = map[string]string{
 	"application_name":   "roster",
 	"synchronous_commit": "off",
 	"jit":                "off", // pages are short; compiling them costs more than it gives
+	"enable_bitmapscan":  "off", // a page is the end of a stretch of an index, in order; a bitmap would read all of the stretch and sort it
 	"client_encoding":    "UTF8",
 }
 
