@@ -141,8 +141,9 @@ func (c *loadCache[V]) keep(key string, value V, revision uint64) {
 }
 
 // drop forgets the value of a key if it is older than the revision, and keeps
-// what is being loaded from being kept.
-func (c *loadCache[V]) drop(key string, revision uint64) {
+// what is being loaded from being kept. It tells whether there was such a
+// value.
+func (c *loadCache[V]) drop(key string, revision uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if l := c.loads[key]; l != nil {
@@ -150,7 +151,7 @@ func (c *loadCache[V]) drop(key string, revision uint64) {
 	}
 	entry := c.entries[key]
 	if entry == nil || entry.revision >= revision {
-		return
+		return false
 	}
 	delete(c.entries, key)
 	last := len(c.ring) - 1
@@ -161,6 +162,7 @@ func (c *loadCache[V]) drop(key string, revision uint64) {
 	if c.hand >= last {
 		c.hand = 0
 	}
+	return true
 }
 
 // turn empties the cache, and says whether values may be kept from now on.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -52,6 +53,8 @@ type Vault struct {
 	blocks *loadCache[*block] // by block id
 	tail   *tail
 
+	ciphers *ciphers // of keys in use
+
 	pool    chan string // ids of keys that nobody has yet
 	refills atomic.Pointer[error]
 	stop    context.CancelFunc
@@ -73,8 +76,8 @@ const (
 func openVault(ctx context.Context, js jetstream.JetStream, replicas int, master [32]byte) (*Vault, error) {
 	v := &Vault{
 		js: js, keys: keyring{master: master},
-		blocks: newLoadCache[*block](cachedBlocks),
-		pool:   make(chan string, blockSize),
+		blocks: newLoadCache[*block](cachedBlocks), ciphers: newCiphers(),
+		pool: make(chan string, blockSize),
 	}
 	if err := ensure(ctx, js, keysConfig(replicas), false); err != nil {
 		return nil, err
@@ -86,9 +89,9 @@ func openVault(ctx context.Context, js jetstream.JetStream, replicas int, master
 	v.tail, err = startTail(ctx, js, tailConfig{
 		stream:      keysStream,
 		headersOnly: true,
-		changed:     v.blocks.turn,
+		changed:     v.turn,
 		message: func(subject string, position uint64, _ []byte) {
-			v.blocks.drop(strings.TrimPrefix(subject, keysPrefix), position)
+			v.forget(strings.TrimPrefix(subject, keysPrefix), position)
 		},
 	})
 	if err != nil {
@@ -140,11 +143,7 @@ func (v *Vault) Seal(ctx context.Context, key, place, plaintext string) (domain.
 	if plaintext == "" {
 		return "", nil
 	}
-	dataKey, err := v.dataKey(ctx, key)
-	if err != nil {
-		return "", err
-	}
-	aead, err := newGCM(&dataKey)
+	aead, err := v.cipher(ctx, key)
 	if err != nil {
 		return "", err
 	}
@@ -166,25 +165,46 @@ func (v *Vault) Open(ctx context.Context, sealed domain.Sealed, place string) (s
 	if !ok {
 		return "", ErrTampered
 	}
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
-	if err != nil || len(raw) < sealNonce {
+	// A page of a list opens a hundred texts, so what each is worked on in is
+	// used again.
+	work := openings.Get().(*opening)
+	defer work.done()
+	work.encoded = append(work.encoded[:0], encoded...)
+	var err error
+	work.raw, err = strictBase64.AppendDecode(work.raw[:0], work.encoded)
+	if err != nil || len(work.raw) < sealNonce {
 		return "", ErrTampered
 	}
-	dataKey, err := v.dataKey(ctx, key)
+	aead, err := v.cipher(ctx, key)
 	if err != nil {
 		return "", err
 	}
-	aead, err := newGCM(&dataKey)
-	if err != nil {
-		return "", err
-	}
-	nonce, text := raw[:sealNonce], raw[sealNonce:]
-	plaintext, err := aead.Open(text[:0], nonce, text, sealedFor(key, place))
+	work.bound = append(append(append(work.bound[:0], key...), '\n'), place...)
+	nonce, text := work.raw[:sealNonce], work.raw[sealNonce:]
+	plaintext, err := aead.Open(text[:0], nonce, text, work.bound)
 	if err != nil {
 		return "", ErrTampered
 	}
 	return string(plaintext), nil
 }
+
+var strictBase64 = base64.RawURLEncoding.Strict()
+
+// opening is what a sealed text is opened in.
+type opening struct{ encoded, raw, bound []byte }
+
+var openings = sync.Pool{New: func() any { return &opening{} }}
+
+// done puts it back without what it held.
+func (o *opening) done() {
+	clear(o.raw[:cap(o.raw)])
+	if cap(o.raw) <= largestOpening {
+		openings.Put(o)
+	}
+}
+
+// largestOpening keeps a rare long text from holding on to its memory.
+const largestOpening = 4 << 10
 
 // Reached returns when this process has heard of everything that happened to
 // data keys up to a position of KEYS, such as Erase gives: from then on it

@@ -2,6 +2,7 @@ package eventstore
 
 import (
 	"context"
+	"crypto/cipher"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
@@ -93,24 +94,40 @@ func splitKey(key string) (id string, index int, err error) {
 
 func keyID(id string, index int) string { return id + "." + strconv.Itoa(index) }
 
-// dataKey gives a data key, from memory or from the leader of KEYS. It never
-// asks a replica that may lag behind: that one could miss a block that exists
-// as well as give one whose keys have been erased since.
-func (v *Vault) dataKey(ctx context.Context, key string) ([dataKeySize]byte, error) {
+// cipher gives the cipher of a data key, whose block comes from memory or from
+// the leader of KEYS. It never asks a replica that may lag behind: that one
+// could miss a block that exists as well as give one whose keys have been
+// erased since.
+func (v *Vault) cipher(ctx context.Context, key string) (cipher.AEAD, error) {
 	id, index, err := splitKey(key)
 	if err != nil {
-		return [dataKeySize]byte{}, err
+		return nil, err
 	}
 	b, ok := v.blocks.peek(id)
 	if !ok {
 		if b, err = v.loadBlock(ctx, id); err != nil {
-			return [dataKeySize]byte{}, err
+			return nil, err
 		}
 	}
 	if b.here&(1<<index) == 0 {
-		return [dataKeySize]byte{}, ErrErased
+		return nil, ErrErased
 	}
-	return b.keys[index], nil
+	return v.ciphers.of(key, b, index)
+}
+
+// forget drops a block that was stored anew at a position: without keys that it
+// had before.
+func (v *Vault) forget(id string, position uint64) {
+	if v.blocks.drop(id, position) {
+		v.ciphers.clear()
+	}
+}
+
+// turn empties what is in memory, and says whether anything may be kept from
+// now on.
+func (v *Vault) turn(keeping bool) {
+	v.blocks.turn(keeping)
+	v.ciphers.clear()
 }
 
 func (v *Vault) loadBlock(ctx context.Context, id string) (*block, error) {
@@ -317,7 +334,7 @@ func (v *Vault) eraseFrom(ctx context.Context, id string, erased uint64) (uint64
 				return 0, err
 			}
 		}
-		v.blocks.drop(id, position)
+		v.forget(id, position)
 		return position, v.overwrite(ctx, keysPrefix+id, position)
 	}
 }

@@ -264,6 +264,13 @@ func TestVaultErases(t *testing.T) {
 	if err := other.Reached(ctx, position); err != nil {
 		t.Fatal(err)
 	}
+	for name, vault := range map[string]*Vault{"the one that erased": v, "another": other} {
+		for i := range vault.ciphers.slots {
+			if vault.ciphers.slots[i].Load() != nil {
+				t.Fatalf("%s still has a cipher in memory", name)
+			}
+		}
+	}
 	fresh := newTestVault(t, js)
 	for name, vault := range map[string]*Vault{"the one that erased": v, "another": other, "a new one": fresh} {
 		for i := range keys {
