@@ -95,6 +95,11 @@ var (
 	ErrTransferEnded   = &Error{Kind: Gone, Code: "transfer_ended", Detail: "The ownership transfer has ended."}
 	ErrOperatorOnly    = &Error{Kind: Forbidden, Code: "operator_only", Detail: "In this team this is done by the operator alone."}
 
+	ErrReviewOpen   = &Error{Kind: Conflict, Code: "access_review_open", Detail: "An access review is open already. Close it first."}
+	ErrReviewClosed = &Error{Kind: Conflict, Code: "access_review_closed", Detail: "This access review is closed."}
+	ErrNotReviewed  = &Error{Kind: Conflict, Code: "not_reviewed", Detail: "This person joined after the access review was opened, and isn't part of it."}
+	ErrReviewsSelf  = &Error{Kind: Conflict, Code: "cannot_review_self", Detail: "Nobody decides on themselves in an access review."}
+
 	ErrResetExpired = &Error{Kind: Gone, Code: "reset_expired", Detail: "This link has expired. Ask for a new one."}
 
 	ErrTwoFactorOn           = &Error{Kind: Conflict, Code: "two_factor_on", Detail: "An authenticator app is set up already. Remove it first."}

@@ -149,6 +149,29 @@ type (
 		ToRole   RoleKey    `json:"to_role"`   // what the new owner was before
 	}
 
+	AccessReviewOpened struct {
+		Review  ReviewID   `json:"review"`
+		Name    string     `json:"name,omitempty"`
+		Due     *time.Time `json:"due,omitempty"`
+		Members int        `json:"members"` // to be decided on
+	}
+	// AccessReviewDecided comes with MemberRemoved when that is the decision.
+	// Note is sealed under the reviewer's key.
+	AccessReviewDecided struct {
+		Review   ReviewID       `json:"review"`
+		User     UserID         `json:"user"`
+		Decision ReviewDecision `json:"decision"`
+		Note     Sealed         `json:"note,omitempty"`
+	}
+	// AccessReviewClosed says how many members came to what.
+	AccessReviewClosed struct {
+		Review    ReviewID `json:"review"`
+		Kept      int      `json:"kept"`
+		Removed   int      `json:"removed"`
+		Departed  int      `json:"departed"`
+		Undecided int      `json:"undecided"`
+	}
+
 	RoleDefined struct {
 		Role RoleDefinition `json:"role"`
 	}
@@ -368,6 +391,9 @@ func (MemberLeft) isEvent()                 {}
 func (OwnershipTransferRequested) isEvent() {}
 func (OwnershipTransferCancelled) isEvent() {}
 func (OwnershipTransferred) isEvent()       {}
+func (AccessReviewOpened) isEvent()         {}
+func (AccessReviewDecided) isEvent()        {}
+func (AccessReviewClosed) isEvent()         {}
 func (RoleDefined) isEvent()                {}
 func (RoleEdited) isEvent()                 {}
 func (RoleDeleted) isEvent()                {}

@@ -26,6 +26,7 @@ func anyEvent(t *rapid.T, catalog string) domain.Event {
 		return domain.Overrides{Granted: []domain.Permission{"orders:read", "no:such"}, Revoked: []domain.Permission{"team:read"}}
 	}
 	trf := func() domain.TransferID { return pick(t, "transfer", []domain.TransferID{"trf-1", "trf-2", ""}) }
+	reviews := []domain.ReviewID{"rev-1", "rev-2", ""}
 	events := []func() domain.Event{
 		func() domain.Event {
 			return domain.TeamCreated{Name: "Team", Catalog: catalog, Plan: pick(t, "plan", []string{"free", "starter", ""}),
@@ -53,6 +54,11 @@ func anyEvent(t *rapid.T, catalog string) domain.Event {
 		func() domain.Event {
 			return domain.OwnershipTransferred{Transfer: trf(), From: u(), To: u(), FromRole: r()}
 		},
+		func() domain.Event { return domain.AccessReviewOpened{Review: pick(t, "review", reviews)} },
+		func() domain.Event {
+			return domain.AccessReviewDecided{Review: pick(t, "review", reviews), User: u(), Decision: pick(t, "decision", []domain.ReviewDecision{"kept", "removed", ""})}
+		},
+		func() domain.Event { return domain.AccessReviewClosed{Review: pick(t, "review", reviews)} },
 		func() domain.Event { return domain.SiteAdded{Site: s(), Name: "Site"} },
 		func() domain.Event { return domain.SiteRenamed{Site: s(), To: "Other"} },
 		func() domain.Event { return domain.SiteRemoved{Site: s()} },
@@ -95,6 +101,11 @@ func TestFoldingNeverFailsWhateverHappened(t *testing.T) {
 				}
 			}
 			state.Can(by, "orders:read", "north", now)
+			for place, one := range state.UnderReview(1) {
+				if place < 2 || one.User == "" && one.Member == nil && one.Left.IsZero() {
+					t.Fatalf("%+v at place %d", one, place)
+				}
+			}
 			if m, ok := state.Member("ann"); ok {
 				state.MemberActions(by, m, now)
 				state.Overrides(m)

@@ -146,6 +146,14 @@ func requested(to user) evs {
 	return evs{domain.OwnershipTransferRequested{Transfer: "trf-1", To: to, ExpiresAt: t0.Add(3 * day)}}
 }
 
+func opened(members int) evs {
+	return evs{domain.AccessReviewOpened{Review: "rev-1", Members: members}}
+}
+
+func decided(u user, decision domain.ReviewDecision, note ...domain.Sealed) evs {
+	return evs{domain.AccessReviewDecided{Review: "rev-1", User: u, Decision: decision, Note: append(note, "")[0]}}
+}
+
 func deleted() evs { return evs{domain.TeamDeleted{}} }
 
 // fold makes a team of events that all happen at t0, numbered from 1.
@@ -289,6 +297,22 @@ var ofNobody = domain.TwoFactorPolicy{Required: domain.RequiredOfNobody}
 
 func required(policy domain.TwoFactorPolicy) evs {
 	return evs{domain.TwoFactorPolicyChanged{After: policy}}
+}
+
+func openReview(by domain.Actor, name string, due *time.Time) command {
+	return func(t *domain.Team, now time.Time) ([]domain.Event, error) {
+		return t.OpenReview(by, "rev-1", name, due, now)
+	}
+}
+
+func decide(by domain.Actor, u user, decision domain.ReviewDecision, note ...domain.Sealed) command {
+	return func(t *domain.Team, now time.Time) ([]domain.Event, error) {
+		return t.DecideReview(by, "rev-1", u, decision, append(note, "")[0], now)
+	}
+}
+
+func closeReview(by domain.Actor) command {
+	return func(t *domain.Team, now time.Time) ([]domain.Event, error) { return t.CloseReview(by, "rev-1", now) }
 }
 
 // scenario is one line of a page: given what has happened, when somebody does

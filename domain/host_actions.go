@@ -19,6 +19,7 @@ var AuditActions = []string{
 	"member.invited", "invitation.resent", "invitation.cancelled", "invitation.declined", "invitation.expired", "member.joined",
 	"role.changed", "permissions.changed", "sites.changed", "member.removed", "member.left",
 	"ownership.transfer_requested", "ownership.transfer_cancelled", "ownership.transferred",
+	"access_review.opened", "access_review.kept", "access_review.removed", "access_review.closed",
 	"site.added", "site.renamed", "site.removed",
 	"api_key.created", "api_key.revoked", "webhook.created", "webhook.changed", "webhook.deleted",
 	"role.defined", "role.edited", "role.deleted",

@@ -18,6 +18,7 @@ type (
 	SessionID    string
 	TransferID   string
 	PasskeyID    string
+	ReviewID     string
 )
 
 // Prefixes of the ids, as API clients see them.
@@ -31,6 +32,7 @@ const (
 	PrefixSession    = "ses"
 	PrefixTransfer   = "trf"
 	PrefixPasskey    = "pky"
+	PrefixReview     = "rev"
 	PrefixReset      = "rst" // of a request to reset a password
 )
 

@@ -1,6 +1,7 @@
 package domain_test
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/google/go-cmp/cmp"
@@ -79,10 +80,49 @@ func (p *picture) wrong(event domain.Event, by domain.Actor) string {
 		if e.From != p.owner || e.To == p.owner || e.FromRole != p.previousOwner || e.ToRole == "" || e.ToRole != p.roles[e.To] {
 			return "not from the owner to a member"
 		}
+	case domain.AccessReviewOpened:
+		if p.review != nil || e.Members != len(p.roles) {
+			return "one is open, or it isn't of all members"
+		}
+		return p.needs(by, p.mayRemove)
+	case domain.AccessReviewDecided:
+		if p.review == nil || p.review.id != e.Review || !p.review.members[e.User] {
+			return "not under review"
+		}
+		if by == as(e.User) || by.Type == domain.ActorAPIKey && p.makers[domain.APIKeyID(by.ID)] == as(e.User) {
+			return "themselves"
+		}
+		return p.needs(by, p.mayRemove)
+	case domain.AccessReviewClosed:
+		return p.wrongClosing(e, by)
 	default:
 		return p.wrongAboutMember(event, by)
 	}
 	return ""
+}
+
+// wrongClosing counts what the members have come to.
+func (p *picture) wrongClosing(e domain.AccessReviewClosed, by domain.Actor) string {
+	if p.review == nil || p.review.id != e.Review {
+		return "not open"
+	}
+	want := domain.AccessReviewClosed{Review: e.Review}
+	for u, there := range p.review.members {
+		switch decision := p.review.decisions[u]; {
+		case decision == domain.DecisionKept:
+			want.Kept++
+		case decision == domain.DecisionRemoved:
+			want.Removed++
+		case there:
+			want.Undecided++
+		default:
+			want.Departed++
+		}
+	}
+	if want != e {
+		return fmt.Sprintf("the numbers are %+v", want)
+	}
+	return p.needs(by, p.mayRemove)
 }
 
 func (p *picture) needs(by domain.Actor, permission domain.Permission) string {

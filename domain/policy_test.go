@@ -101,6 +101,15 @@ type picture struct {
 	keys        map[domain.APIKeyID]domain.APIKeyCreated
 	transfer    *domain.OwnershipTransferRequested // while it is open
 	required    domain.TwoFactorPolicy
+	makers      map[domain.APIKeyID]domain.Actor
+	review      *naiveReview // while it is open
+}
+
+// naiveReview is the members when it was opened, and what was decided.
+type naiveReview struct {
+	id        domain.ReviewID
+	members   map[user]bool // true for those who are still there
+	decisions map[user]domain.ReviewDecision
 }
 
 type naiveInvitation struct {
@@ -115,8 +124,12 @@ func look(history []happened, at time.Time) *picture {
 	p := &picture{
 		at: at, required: ofNobody, roles: map[user]role{}, overrides: map[user]domain.Overrides{}, grants: map[user][]grant{},
 		invitations: map[domain.InvitationID]*naiveInvitation{}, keys: map[domain.APIKeyID]domain.APIKeyCreated{},
+		makers: map[domain.APIKeyID]domain.Actor{},
 	}
 	gone := func(u user) {
+		if p.review != nil && p.review.members[u] {
+			p.review.members[u] = false
+		}
 		delete(p.roles, u)
 		delete(p.overrides, u)
 		delete(p.grants, u)
@@ -179,11 +192,20 @@ func look(history []happened, at time.Time) *picture {
 				p.grants[u] = slices.DeleteFunc(p.grants[u], func(g grant) bool { return g.Site == e.Site })
 			}
 		case domain.APIKeyCreated:
-			p.keys[e.Key] = e
+			p.keys[e.Key], p.makers[e.Key] = e, h.by
 		case domain.APIKeyRevoked:
 			delete(p.keys, e.Key)
 		case domain.TwoFactorPolicyChanged:
 			p.required = e.After
+		case domain.AccessReviewOpened:
+			p.review = &naiveReview{e.Review, map[user]bool{}, map[user]domain.ReviewDecision{}}
+			for u := range p.roles {
+				p.review.members[u] = true
+			}
+		case domain.AccessReviewDecided:
+			p.review.decisions[e.User] = e.Decision
+		case domain.AccessReviewClosed:
+			p.review = nil
 		}
 	}
 	if p.transfer != nil && !at.Before(p.transfer.ExpiresAt) {

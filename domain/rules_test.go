@@ -352,6 +352,7 @@ func everyCommand(by domain.Actor, catalog string) map[string]command {
 		"add site": addSite(by, "west"), "rename site": renameNorth(by, "West"), "remove site": removeSite(by, "north"),
 		"create key": createKey(by, "new", low), "revoke key": revokeKey(by, "k"),
 		"request transfer": requestTransfer(by, "ann"), "cancel transfer": cancelTransfer(by), "operator transfer": operatorTransfer(by, "ann"),
+		"open review": openReview(by, "", nil), "decide": decide(by, "ann", domain.DecisionKept), "close review": closeReview(by),
 		"leave": leave(user(by.ID + "?")), "require two-factor": requireOf(by, everyone(0)),
 	}
 }

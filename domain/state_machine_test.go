@@ -28,6 +28,7 @@ type machine struct {
 	keys        []domain.APIKeyID
 	sites       []domain.SiteID
 	transfers   []domain.TransferID
+	reviews     []domain.ReviewID
 }
 
 // The folk are few, so that they meet.
@@ -38,6 +39,7 @@ func newMachine(t *rapid.T, catalog string) *machine {
 		catalog: builtins[catalog], team: domain.NewTeam(team, builtins), now: t0,
 		invitations: []domain.InvitationID{"inv-none"}, keys: []domain.APIKeyID{"key-none"},
 		sites: []domain.SiteID{"site-none"}, transfers: []domain.TransferID{"trf-none"},
+		reviews: []domain.ReviewID{"rev-none"},
 	}
 	events, err := m.team.Create(owner, address(owner), "Team", m.catalog)
 	m.record(t, as(owner), events, err)
@@ -89,6 +91,8 @@ func (m *machine) remember(event domain.Event) {
 		m.keys = append(m.keys, e.Key)
 	case domain.OwnershipTransferRequested:
 		m.transfers = append(m.transfers, e.Transfer)
+	case domain.AccessReviewOpened:
+		m.reviews = append(m.reviews, e.Review)
 	}
 }
 
@@ -216,6 +220,14 @@ func (m *machine) someGrants(t *rapid.T) (some []grant) {
 	return some
 }
 
+// someReview is nearly always the last one.
+func (m *machine) someReview(t *rapid.T) domain.ReviewID {
+	if dice.Draw(t, "any review")%8 > 0 {
+		return m.reviews[len(m.reviews)-1]
+	}
+	return pick(t, "review", m.reviews)
+}
+
 func (m *machine) somePermissions(t *rapid.T, name string) []domain.Permission {
 	return rapid.SliceOfN(rapid.SampledFrom(m.catalog.Permissions()), 0, 5).Draw(t, name)
 }
@@ -283,6 +295,16 @@ var steps = map[string]step{
 	},
 	"cancel transfer": func(t *rapid.T, m *machine, by domain.Actor) (evs, error) {
 		return m.team.CancelTransfer(by, pick(t, "transfer", m.transfers), m.now)
+	},
+	"open review": func(_ *rapid.T, m *machine, by domain.Actor) (evs, error) {
+		return m.team.OpenReview(by, fresh[domain.ReviewID](m, "rev"), "", nil, m.now)
+	},
+	"decide": func(t *rapid.T, m *machine, by domain.Actor) (evs, error) {
+		decision := pick(t, "decision", []domain.ReviewDecision{domain.DecisionKept, domain.DecisionKept, domain.DecisionRemoved})
+		return m.team.DecideReview(by, m.someReview(t), pick(t, "whom", folk), decision, "", m.now)
+	},
+	"close review": func(t *rapid.T, m *machine, by domain.Actor) (evs, error) {
+		return m.team.CloseReview(by, m.someReview(t), m.now)
 	},
 	"set plan": func(t *rapid.T, m *machine, by domain.Actor) (evs, error) {
 		plans := []string{"none"}
@@ -402,6 +424,7 @@ var repertoire = []string{
 	"expire", "accept", "invite", "resend", "confirm transfer", "change role", "remove", "accept", "decline", "cancel",
 	"set overrides", "set sites", "request transfer", "operator's transfer", "revoke key", "create key", "invite", "leave", "time passes", "expire",
 	"time passes", "set plan", "require two-factor", "cancel transfer", "rename", "add site", "rename site", "remove site", "invite", "accept", "delete",
+	"open review", "decide", "decide", "close review",
 }
 
 // populate gives the team members, sites and a plan to begin with.
@@ -482,6 +505,7 @@ func TestTeamKeepsItsInvariants(t *testing.T) {
 			for _, event := range []domain.Event{
 				domain.MemberInvited{}, domain.InvitationResent{}, domain.InvitationCancelled{}, domain.InvitationDeclined{},
 				domain.InvitationExpired{}, domain.MemberJoined{}, domain.RoleChanged{}, domain.MemberRemoved{},
+				domain.AccessReviewOpened{}, domain.AccessReviewDecided{}, domain.AccessReviewClosed{},
 				domain.OwnershipTransferred{}, domain.APIKeyCreated{}, domain.APIKeyRevoked{}, domain.TeamDeleted{}, domain.TeamRenamed{},
 			} {
 				if accepted[reflect.TypeOf(event)] < sequences/20 {

@@ -38,6 +38,7 @@ type Team struct {
 	keys        map[APIKeyID]*APIKey
 	transfer    *Transfer // the last one asked for
 	twoFactor   twoFactorRule
+	reviews     []*Review // in the order of their opening
 }
 
 // Catalogs gives the role catalog of a name as it is in force; nil when there
@@ -66,6 +67,8 @@ type Member struct {
 	OverridesGiven   Given
 
 	Sites []MemberSite
+
+	Kept *Kept // by an access review, since they joined; nil when none has
 
 	place       int       // in the roll
 	factorSince time.Time // from when on a second factor is required of them; zero when none is

@@ -1,6 +1,9 @@
 package domain
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // Apply folds one event into the team. It can't fail: what happened is not
 // judged again.
@@ -68,9 +71,9 @@ func (t *Team) Apply(event Event, meta Meta) {
 			member.Sites = member.regrant(e.After, given)
 		}
 	case MemberRemoved:
-		t.part(e.User)
+		t.part(e.User, meta.At)
 	case MemberLeft:
-		t.part(e.User)
+		t.part(e.User, meta.At)
 
 	case OwnershipTransferRequested:
 		t.transfer = &Transfer{ID: e.Transfer, To: e.To, ExpiresAt: e.ExpiresAt, RequestedAt: meta.At}
@@ -89,6 +92,13 @@ func (t *Team) Apply(event Event, meta Meta) {
 			owner.Granted, owner.Revoked, owner.Sites = PermissionSet{}, PermissionSet{}, nil
 			t.cover(owner, meta.At)
 		}
+
+	case AccessReviewOpened:
+		t.applyReviewOpened(e, given)
+	case AccessReviewDecided:
+		t.applyReviewDecided(e, given)
+	case AccessReviewClosed:
+		t.applyReviewClosed(e, given)
 
 	case RoleDefined:
 		t.setRole(e.Role, given)
@@ -140,8 +150,9 @@ func (t *Team) join(member *Member) {
 }
 
 // part ends a membership, and with it a transfer to that member.
-func (t *Team) part(user UserID) {
+func (t *Team) part(user UserID, at time.Time) {
 	if member, ok := t.members[user]; ok {
+		t.departs(member, at)
 		delete(t.memberBy, member.Address)
 		delete(t.members, user)
 		t.roll.remove(member)

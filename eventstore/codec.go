@@ -55,6 +55,10 @@ var kinds = newCodec(
 	current[domain.OwnershipTransferCancelled]("ownership_transfer_cancelled.v1"),
 	current[domain.OwnershipTransferred]("ownership_transferred.v1"),
 
+	current[domain.AccessReviewOpened]("access_review_opened.v1"),
+	current[domain.AccessReviewDecided]("access_review_decided.v1"),
+	current[domain.AccessReviewClosed]("access_review_closed.v1"),
+
 	current[domain.RoleDefined]("role_defined.v1"),
 	current[domain.RoleEdited]("role_edited.v1"),
 	current[domain.RoleDeleted]("role_deleted.v1"),

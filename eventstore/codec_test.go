@@ -69,6 +69,10 @@ var samples = map[string]domain.Event{
 		Transfer: sampleTransfer, From: sampleUser, To: sampleOther, FromRole: "ADMIN", ToRole: "EDITOR",
 	},
 
+	"access_review_opened.v1":  domain.AccessReviewOpened{Review: sampleReview, Name: "First quarter", Due: &sampleTime, Members: 12},
+	"access_review_decided.v1": domain.AccessReviewDecided{Review: sampleReview, User: sampleUser, Decision: domain.DecisionKept, Note: "kb.3~bm90ZQ"},
+	"access_review_closed.v1":  domain.AccessReviewClosed{Review: sampleReview, Kept: 7, Removed: 2, Departed: 1, Undecided: 3},
+
 	"role_defined.v1": domain.RoleDefined{Role: nightShift},
 	"role_edited.v1": domain.RoleEdited{
 		Before: nightShift,
@@ -140,6 +144,7 @@ const (
 	sampleSession    domain.SessionID    = "ses_01kjwzz7d2e5fsn1hm6yr4t8pg"
 	sampleTransfer   domain.TransferID   = "trf_01kjwzz7d2e5fsn1hm6yr4t8ph"
 	samplePasskey    domain.PasskeyID    = "pky_01kjwzz7d2e5fsn1hm6yr4t8pm"
+	sampleReview     domain.ReviewID     = "rev_01kjwzz7d2e5fsn1hm6yr4t8pm"
 	sampleEvent      domain.EventID      = "evt_01kjwzz7d2e5fsn1hm6yr4t8pj"
 	sampleNext       domain.EventID      = "evt_01kjwzz7d2e5fsn1hm6yr4t8pk"
 	sampleAddress    domain.AddressID    = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"

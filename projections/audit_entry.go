@@ -78,6 +78,18 @@ func auditEntryOf(event domain.Event, team string) (auditEntry, bool) {
 		return aboutMember(e.To, "ownership.transferred",
 			object{"owner": e.From, "new_owner_role": e.ToRole}, object{"owner": e.To, "previous_owner_role": e.FromRole})
 
+	case domain.AccessReviewOpened:
+		after := object{"name": e.Name, "members": e.Members}
+		if e.Due != nil {
+			after["due"] = instant(*e.Due)
+		}
+		return about("access_review", string(e.Review), "access_review.opened", nil, after)
+	case domain.AccessReviewDecided:
+		return aboutMember(e.User, "access_review."+string(e.Decision), nil, object{"access_review": e.Review})
+	case domain.AccessReviewClosed:
+		return about("access_review", string(e.Review), "access_review.closed", nil,
+			object{"kept": e.Kept, "removed": e.Removed, "departed": e.Departed, "undecided": e.Undecided})
+
 	case domain.RoleDefined:
 		return about("role", string(e.Role.Key), "role.defined", nil, definitionObject(e.Role))
 	case domain.RoleEdited:
