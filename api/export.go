@@ -51,15 +51,20 @@ func (w *csvWriter) write(e *auditView) error {
 		occurred = e.OccurredAt.Format(time.RFC3339Nano)
 	}
 	w.row = append(w.row, string(person.ID), person.Name, person.Email, string(e.Detail), occurred)
-	for i, cell := range w.row {
-		w.row[i] = harmless(cell)
-	}
-	return w.Write(w.row)
+	return writeHarmless(w.Writer, w.row)
 }
 
 func (w *csvWriter) flush() error {
 	w.Flush()
 	return w.Error()
+}
+
+// writeHarmless writes a row, and changes its cells for that.
+func writeHarmless(w *csv.Writer, row []string) error {
+	for i, cell := range row {
+		row[i] = harmless(cell)
+	}
+	return w.Write(row)
 }
 
 // harmless keeps a spreadsheet from taking a cell for a formula.
@@ -103,25 +108,44 @@ func (s *Server) exportAudit(ctx context.Context, x *exchange, in *exportAuditIn
 	if err != nil {
 		return nil, err
 	}
-	return func(huma.Context) {
-		header := x.Header()
-		header.Set("Content-Disposition", `attachment; filename="audit-`+string(in.Team)+`.`+in.Format+`"`)
-		header.Set("Content-Type", "text/csv; charset=utf-8; header=present")
-		if in.Format == "jsonl" {
-			header.Set("Content-Type", "application/jsonl")
-		}
-		x.WriteHeader(http.StatusOK)
-		if err := s.export(ctx, x, in, filter); err != nil {
-			x.failure = err
-			// The status is out. Cutting the connection off is the one way left
-			// to say that this is not the whole log.
-			panic(http.ErrAbortHandler)
-		}
-	}, nil
+	media := mediaCSV
+	if in.Format == "jsonl" {
+		media = "application/jsonl"
+	}
+	return s.download(x, "audit-"+string(in.Team)+"."+in.Format, media, func(pause func() error) error {
+		return s.export(ctx, x, in, filter, pause)
+	}), nil
 }
 
-func (s *Server) export(ctx context.Context, x *exchange, in *exportAuditInput, filter projections.AuditFilter) error {
-	control := http.NewResponseController(x)
+const mediaCSV = "text/csv; charset=utf-8; header=present"
+
+// download answers with a file that is written piece by piece. write calls
+// pause after every piece, so that the caller gets what there is and has time
+// to accept it.
+func (s *Server) download(x *exchange, name, media string, write func(pause func() error) error) func(huma.Context) {
+	return func(huma.Context) {
+		header := x.Header()
+		header.Set("Content-Disposition", `attachment; filename="`+name+`"`)
+		header.Set("Content-Type", media)
+		x.WriteHeader(http.StatusOK)
+		control := http.NewResponseController(x)
+		// Not every connection has deadlines; where there are none, none is needed.
+		extend := func() { _ = control.SetWriteDeadline(time.Now().Add(exportPatience)) }
+		extend()
+		err := write(func() error {
+			extend()
+			return control.Flush()
+		})
+		if err != nil {
+			x.failure = err
+			// The status is out. Cutting the connection off is the one way left
+			// to say that this is not all of it.
+			panic(http.ErrAbortHandler)
+		}
+	}
+}
+
+func (s *Server) export(ctx context.Context, x *exchange, in *exportAuditInput, filter projections.AuditFilter, pause func() error) error {
 	out := newJSONLinesWriter(x)
 	if in.Format == "csv" {
 		var err error
@@ -129,9 +153,6 @@ func (s *Server) export(ctx context.Context, x *exchange, in *exportAuditInput, 
 			return err
 		}
 	}
-	// Not every connection has deadlines; where there are none, none is needed.
-	extend := func() { _ = control.SetWriteDeadline(time.Now().Add(exportPatience)) }
-	extend()
 	count := 0
 	err := s.projections.AuditExport(ctx, in.Team, filter, func(entry projections.AuditEntry) error {
 		view := viewEntry(&entry)
@@ -144,8 +165,7 @@ func (s *Server) export(ctx context.Context, x *exchange, in *exportAuditInput, 
 		if err := out.flush(); err != nil {
 			return err
 		}
-		extend()
-		return control.Flush()
+		return pause()
 	})
 	if err != nil {
 		return err

@@ -25,6 +25,7 @@ const (
 	tagAudit       = "Audit log"
 	tagAccess      = "Access checks"
 	tagChanges     = "Changes"
+	tagReviews     = "Access reviews"
 )
 
 const description = `Teams, members, roles, invitations, API keys and the audit log of a multi-tenant product.
@@ -66,6 +67,7 @@ func newAPI(s *Server) huma.API {
 		{Name: tagAudit, Description: "Who did what, when and from where. It can't be edited."},
 		{Name: tagAccess, Description: "May this subject do that? (OpenID AuthZEN 1.0)"},
 		{Name: tagChanges, Description: "Hear at once what to read anew."},
+		{Name: tagReviews, Description: "Who has access and how it came about, and going through it member by member."},
 	}
 	return humachi.New(s.router, config)
 }

@@ -251,6 +251,7 @@ func TestNoOperationReachesIntoAnotherTeam(t *testing.T) {
 		"role":                their("/roles", map[string]any{"name": "Their own", "level": 1, "permissions": []string{"team:read"}}).text("key"),
 		"invitations":         invitation.text("id"),
 		"api-keys":            their("/api-keys", map[string]any{"name": "Key", "role": "member"}).text("id"),
+		"access-reviews":      their("/access-reviews", map[string]any{}).text("id"),
 		"ownership-transfers": their("/ownership-transfers", map[string]any{"user_id": member.id, "password": password}).text("id"),
 	}
 	key := w.call("POST", "/v1/teams/"+mine.team+"/api-keys", map[string]any{"name": "Key", "role": "admin"}, mine.auth()).is(201).text("secret")

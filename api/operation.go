@@ -66,6 +66,7 @@ var idAfter = map[string]string{
 	"api-keys":            domain.PrefixAPIKey,
 	"ownership-transfers": domain.PrefixTransfer,
 	"passkeys":            domain.PrefixPasskey,
+	"access-reviews":      domain.PrefixReview,
 }
 
 func (o *operation) pathParameters() (found []parameter) {
@@ -166,6 +167,28 @@ func streams[I any](s *Server, o operation, handle func(context.Context, *exchan
 			return nil, x.refuse(err)
 		}
 		return &huma.StreamResponse{Body: body}, nil
+	})
+}
+
+// answersOr registers an operation that answers with a body or, where the
+// caller asks for that, piece by piece like streams. handle gives one of them.
+func answersOr[I, T any](s *Server, o operation, handle func(context.Context, *exchange, *I) (*T, func(huma.Context), error)) {
+	described := s.describe(&o)
+	registry := s.api.OpenAPI().Components.Schemas
+	described.Responses[strconv.Itoa(http.StatusOK)].Content["application/json"] = &huma.MediaType{Schema: registry.Schema(reflect.TypeFor[T](), true, "")}
+	huma.Register(s.api, described, func(ctx context.Context, in *I) (*huma.StreamResponse, error) {
+		x := exchangeOf(ctx)
+		body, write, err := handle(ctx, x, in)
+		if err != nil {
+			return nil, x.refuse(err)
+		}
+		if body != nil {
+			write = func(huma.Context) {
+				x.Header()["Content-Type"] = headerJSON
+				_ = jsonFormat.Marshal(x, body)
+			}
+		}
+		return &huma.StreamResponse{Body: write}, nil
 	})
 }
 

@@ -127,18 +127,7 @@ func (s *Server) memberThen(ctx context.Context, x *exchange, in *getMemberInput
 }
 
 func (s *Server) viewMemberThen(ctx context.Context, past *commands.Past, member *domain.Member, person commands.Account) (memberView, error) {
-	overrides := past.Team.Overrides(member)
-	view := memberView{
-		UserID: member.User, Email: person.Email, Name: person.Name, EmailVerified: person.Verified, Role: member.Role,
-		Sites:     make([]memberSiteView, 0, len(member.Sites)),
-		Overrides: overridesView{Granted: listOf(overrides.Granted), Revoked: listOf(overrides.Revoked)},
-		JoinedAt:  member.JoinedAt, Actions: []string{}, // nobody changes the past
-	}
-	for _, grant := range member.Sites {
-		if site, ok := past.Team.Site(grant.Site); ok {
-			view.Sites = append(view.Sites, memberSiteView{SiteID: grant.Site, Name: site.Name, Role: grant.Role})
-		}
-	}
+	view := memberOf(past.Team, member, person)
 	signIns, _, err := s.projections.Audit(ctx, past.Team.ID(), projections.AuditFilter{
 		Actor: string(member.User), Actions: []string{"session.started"}, To: past.At, Limit: 1,
 	})
@@ -146,6 +135,23 @@ func (s *Server) viewMemberThen(ctx context.Context, past *commands.Past, member
 		view.LastSignInAt = optional(signIns[0].At)
 	}
 	return view, err
+}
+
+// memberOf is a member as the team has them, which is all but the last sign-in.
+func memberOf(t *domain.Team, member *domain.Member, person commands.Account) memberView {
+	overrides := t.Overrides(member)
+	view := memberView{
+		UserID: member.User, Email: person.Email, Name: person.Name, EmailVerified: person.Verified, Role: member.Role,
+		Sites:     make([]memberSiteView, 0, len(member.Sites)),
+		Overrides: overridesView{Granted: listOf(overrides.Granted), Revoked: listOf(overrides.Revoked)},
+		JoinedAt:  member.JoinedAt, Actions: []string{}, // nobody changes the past
+	}
+	for _, grant := range member.Sites {
+		if site, ok := t.Site(grant.Site); ok {
+			view.Sites = append(view.Sites, memberSiteView{SiteID: grant.Site, Name: site.Name, Role: grant.Role})
+		}
+	}
+	return view
 }
 
 // invitationsThen lists the invitations as they were: newest first.

@@ -115,6 +115,7 @@ func (s *Server) operations() {
 	s.explainOperations()
 	s.whatIfOperations()
 	s.changeOperations()
+	s.reviewOperations()
 }
 
 // ServeHTTP makes a Server an http.Handler.

@@ -15,7 +15,7 @@ import (
 )
 
 // Moment is a point in the past, named by a time or by a position in the event
-// store. Only one of the two is set.
+// store. Only one of the two is set; neither means now.
 type Moment struct {
 	At       time.Time
 	Position uint64
@@ -122,12 +122,14 @@ func (s *Service) TeamAt(ctx context.Context, by Caller, id domain.TeamID, momen
 	if err != nil {
 		return nil, err
 	}
-	at, err := s.timeOf(ctx, moment)
+	commits, err := s.timelines.get(ctx, id, done.Version)
 	if err != nil {
 		return nil, err
 	}
-	commits, err := s.timelines.get(ctx, id, done.Version)
-	if err != nil {
+	at := later(s.Now(), commits[len(commits)-1].At)
+	if moment == (Moment{}) {
+		moment.At = at
+	} else if at, err = s.timeOf(ctx, moment); err != nil {
 		return nil, err
 	}
 	// Positions rise with the version, and times never fall.
@@ -180,6 +182,16 @@ func (c catalogsThen) Catalog(name string) *domain.Catalog {
 		return published.catalog
 	}
 	return c.registry.first(name)
+}
+
+// AccountNow gives a person's name and address; nothing of one who has been
+// erased.
+func (s *Service) AccountNow(ctx context.Context, id domain.UserID) (Account, error) {
+	me, _, err := s.me(ctx, id)
+	if errors.Is(err, domain.ErrNotFound) {
+		return Account{ID: id}, nil
+	}
+	return me.User, err
 }
 
 // AccountThen gives a person's name and address as they were at a moment;

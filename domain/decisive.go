@@ -8,6 +8,7 @@ func Decisive(event Event) bool {
 	case TeamRenamed, SiteRenamed,
 		MemberInvited, InvitationResent, InvitationCancelled, InvitationDeclined, InvitationExpired, InvitationDelivery,
 		OwnershipTransferRequested, OwnershipTransferCancelled,
+		AccessReviewOpened, AccessReviewDecided, AccessReviewClosed,
 		UserRegistered, EmailVerified, UserRenamed, PasswordChanged, ActiveTeamChanged, AddressClaimed,
 		RecoveryCodeUsed, RecoveryCodesRenewed, PasskeyUsed, PasskeyRefused, SessionStarted, SessionEnded, PasswordResetRequested, HostActionRecorded:
 		return false

@@ -168,7 +168,7 @@ type (
 		Review    ReviewID `json:"review"`
 		Kept      int      `json:"kept"`
 		Removed   int      `json:"removed"`
-		Departed  int      `json:"departed"`
+		Left      int      `json:"left"` // the team, before anything was decided
 		Undecided int      `json:"undecided"`
 	}
 

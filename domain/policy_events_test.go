@@ -116,7 +116,7 @@ func (p *picture) wrongClosing(e domain.AccessReviewClosed, by domain.Actor) str
 		case there:
 			want.Undecided++
 		default:
-			want.Departed++
+			want.Left++
 		}
 	}
 	if want != e {

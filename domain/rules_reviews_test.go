@@ -68,7 +68,7 @@ func TestAccessReviews(t *testing.T) {
 		{"a review that there isn't", base, now, decide(as("ada"), "vera", kept), nil, domain.ErrNotFound},
 
 		{"closing leaves the undecided as they are", given(open, decided("max", kept), removal("vera", "viewer"), removed("bea", "admin"), joined("eve", "viewer")), now,
-			closeReview(as("ada")), evs{domain.AccessReviewClosed{Review: "rev-1", Kept: 1, Removed: 1, Departed: 1, Undecided: 2}}, nil},
+			closeReview(as("ada")), evs{domain.AccessReviewClosed{Review: "rev-1", Kept: 1, Removed: 1, Left: 1, Undecided: 2}}, nil},
 		{"closing twice is closing once", closed, now, closeReview(as("ada")), nil, nil},
 		{"not without the permission to remove", open, now, closeReview(as("max")), nil, domain.ErrNotPermitted},
 		{"none to close", base, now, closeReview(as("ada")), nil, domain.ErrNotFound},
@@ -89,7 +89,7 @@ func reviewLines(t *domain.Team, after int) string {
 		if one.Joined {
 			line += "joined"
 		}
-		if one.Member == nil {
+		if !one.Left.IsZero() {
 			line += " left " + one.Left.Sub(now).String()
 		}
 		lines = append(lines, line)
@@ -124,8 +124,14 @@ func TestWhatAnAccessReviewShows(t *testing.T) {
 			break
 		}
 	}
+	for u, want := range map[user]string{"ann": "kept", "dan": "removed", "bob": "", "eve": "no", "mallory": "no"} {
+		one, ok := state.Reviewed(u)
+		if got := string(one.Verdict.Decision); ok && got != want || ok == (want == "no") || ok && one.User != u {
+			t.Errorf("%s came to %q, %t", u, got, ok)
+		}
+	}
 	review, _ := state.Review("rev-1")
-	if review.Members != 5 || review.Kept != 2 || review.Removed != 1 || review.Departed != 1 || review.Undecided() != 1 || !review.Open() {
+	if review.Members != 5 || review.Kept != 2 || review.Removed != 1 || review.Left != 1 || review.Undecided() != 1 || !review.Open() {
 		t.Errorf("%+v", review)
 	}
 	if ann, _ := state.Member("ann"); ann.Kept == nil || ann.Kept.Review != "rev-1" || ann.Kept.Given.At != now.Add(time.Minute) {
@@ -140,13 +146,14 @@ func TestWhatAnAccessReviewShows(t *testing.T) {
 		return t.OpenReview(as(owner), nextReview, "", nil, now)
 	})
 	first, _ := closed.Review("rev-1")
-	if first.Open() || first.Undecided() != 5 || first.Departed != 0 || len(closed.Reviews()) != 2 {
+	if first.Open() || first.Undecided() != 5 || first.Left != 0 || len(closed.Reviews()) != 2 {
 		t.Errorf("%+v", first)
 	}
 	if _, ok := closed.Review(otherReview); ok {
 		t.Error("there is a review that nobody opened")
 	}
-	if none := fold(base); reviewLines(none, 0) != "" {
+	none := fold(base)
+	if _, ok := none.Reviewed("ann"); ok || reviewLines(none, 0) != "" {
 		t.Error("without a review, people are under review")
 	}
 }

@@ -19,7 +19,7 @@ type Review struct {
 	Members   int // when it was opened
 	Kept      int
 	Removed   int
-	Departed  int // left, or were removed otherwise, before anything was decided
+	Left      int // left, or were removed otherwise, before anything was decided
 	lastPlace int // in the roll, when it was opened: who came later isn't reviewed
 
 	// What was decided and who went is kept of the last review alone; that of an
@@ -29,7 +29,7 @@ type Review struct {
 }
 
 // Undecided is how many members nothing was decided of.
-func (r *Review) Undecided() int { return r.Members - r.Kept - r.Removed - r.Departed }
+func (r *Review) Undecided() int { return r.Members - r.Kept - r.Removed - r.Left }
 
 // Open tells whether it still goes on.
 func (r *Review) Open() bool { return r.Closed.At.IsZero() }
@@ -183,18 +183,16 @@ func (t *Team) CloseReview(by Actor, id ReviewID, now time.Time) ([]Event, error
 		return nil, nil
 	}
 	return []Event{AccessReviewClosed{
-		Review: id, Kept: review.Kept, Removed: review.Removed, Departed: review.Departed, Undecided: review.Undecided(),
+		Review: id, Kept: review.Kept, Removed: review.Removed, Left: review.Left, Undecided: review.Undecided(),
 	}}, nil
 }
 
 // Reviewed is one person in a review.
 type Reviewed struct {
 	User    UserID
-	Verdict Verdict // zero while nothing is decided
-
-	// Member is nil for one who isn't in the team any more, since Left.
-	Member *Member
-	Left   time.Time
+	Role    RoleKey   // empty for one who isn't in the team any more
+	Left    time.Time // when they went; zero for a member
+	Verdict Verdict   // zero while nothing is decided
 
 	// Joined is true for one who joined after the review was opened, and so
 	// isn't part of it.
@@ -220,7 +218,7 @@ func (t *Team) UnderReview(after int) iter.Seq2[int, Reviewed] {
 		goneBefore := func(place int) bool {
 			for ; len(gone) > 0 && gone[0].place < place; gone = gone[1:] {
 				d := gone[0]
-				if !yield(d.place, Reviewed{User: d.user, Verdict: review.decisions[d.user], Left: d.at}) {
+				if !yield(d.place, review.gone(d)) {
 					return false
 				}
 			}
@@ -230,16 +228,43 @@ func (t *Team) UnderReview(after int) iter.Seq2[int, Reviewed] {
 			if !goneBefore(place) {
 				return
 			}
-			one := Reviewed{User: member.User, Member: member, Joined: place > review.lastPlace}
-			if !one.Joined {
-				one.Verdict = review.decisions[member.User]
-			}
-			if !yield(place, one) {
+			if !yield(place, review.of(member)) {
 				return
 			}
 		}
 		goneBefore(review.lastPlace + 1)
 	}
+}
+
+// Reviewed finds one person in the last review.
+func (t *Team) Reviewed(user UserID) (Reviewed, bool) {
+	review := t.lastReview()
+	if review == nil {
+		return Reviewed{}, false
+	}
+	if member, ok := t.members[user]; ok && member.place <= review.lastPlace {
+		return review.of(member), true
+	}
+	for _, d := range review.departed {
+		if d.user == user {
+			return review.gone(d), true
+		}
+	}
+	return Reviewed{}, false
+}
+
+// of is what came of a member.
+func (r *Review) of(member *Member) Reviewed {
+	one := Reviewed{User: member.User, Role: member.Role, Joined: member.place > r.lastPlace}
+	if !one.Joined {
+		one.Verdict = r.decisions[member.User]
+	}
+	return one
+}
+
+// gone is what came of one who has left since.
+func (r *Review) gone(d departure) Reviewed {
+	return Reviewed{User: d.user, Left: d.at, Verdict: r.decisions[d.user]}
 }
 
 func (t *Team) applyReviewOpened(e AccessReviewOpened, given Given) {
@@ -285,6 +310,6 @@ func (t *Team) departs(member *Member, at time.Time) {
 	}
 	review.departed = append(review.departed, departure{user: member.User, place: member.place, at: at})
 	if review.decisions[member.User].Decision == "" {
-		review.Departed++
+		review.Left++
 	}
 }

@@ -71,7 +71,7 @@ var samples = map[string]domain.Event{
 
 	"access_review_opened.v1":  domain.AccessReviewOpened{Review: sampleReview, Name: "First quarter", Due: &sampleTime, Members: 12},
 	"access_review_decided.v1": domain.AccessReviewDecided{Review: sampleReview, User: sampleUser, Decision: domain.DecisionKept, Note: "kb.3~bm90ZQ"},
-	"access_review_closed.v1":  domain.AccessReviewClosed{Review: sampleReview, Kept: 7, Removed: 2, Departed: 1, Undecided: 3},
+	"access_review_closed.v1":  domain.AccessReviewClosed{Review: sampleReview, Kept: 7, Removed: 2, Left: 1, Undecided: 3},
 
 	"role_defined.v1": domain.RoleDefined{Role: nightShift},
 	"role_edited.v1": domain.RoleEdited{

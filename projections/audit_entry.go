@@ -88,7 +88,7 @@ func auditEntryOf(event domain.Event, team string) (auditEntry, bool) {
 		return aboutMember(e.User, "access_review."+string(e.Decision), nil, object{"access_review": e.Review})
 	case domain.AccessReviewClosed:
 		return about("access_review", string(e.Review), "access_review.closed", nil,
-			object{"kept": e.Kept, "removed": e.Removed, "departed": e.Departed, "undecided": e.Undecided})
+			object{"kept": e.Kept, "removed": e.Removed, "left": e.Left, "undecided": e.Undecided})
 
 	case domain.RoleDefined:
 		return about("role", string(e.Role.Key), "role.defined", nil, definitionObject(e.Role))

@@ -313,6 +313,27 @@ func (p *Projections) Member(ctx context.Context, team domain.TeamID, user domai
 	return members[0], nil
 }
 
+// SomeMembers gives those of the users who are members of a team.
+func (p *Projections) SomeMembers(ctx context.Context, team domain.TeamID, users []domain.UserID) (map[domain.UserID]Member, error) {
+	found := make(map[domain.UserID]Member, len(users))
+	for some := range slices.Chunk(users, PageLimit) {
+		args, places := []any{string(team)}, make([]string, len(some))
+		for i, user := range some {
+			args = append(args, string(user))
+			places[i] = fmt.Sprintf("$%d", len(args))
+		}
+		members, _, err := p.members(ctx, team, `SELECT `+memberColumns+` FROM members
+			WHERE team_id = $1 AND user_id IN (`+strings.Join(places, ", ")+`)`, args...)
+		if err != nil {
+			return nil, err
+		}
+		for _, member := range members {
+			found[member.User] = member
+		}
+	}
+	return found, nil
+}
+
 // members runs a query for memberColumns and gives the positions beside the
 // members.
 func (p *Projections) members(ctx context.Context, team domain.TeamID, sql string, args ...any) ([]Member, []uint64, error) {

@@ -89,6 +89,11 @@ func TestMembersShowWhatEventsSay(t *testing.T) {
 			t.Fatal(err)
 		}
 		same(t, "one member", bobOwner, got)
+		some, err := p.SomeMembers(testContext(t), team, []domain.UserID{"user_nobody", bob})
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, "some members", map[domain.UserID]Member{bob: got}, some)
 		if _, err := p.Member(testContext(t), team, "user_nobody"); !errors.Is(err, domain.ErrNotFound) {
 			t.Errorf("an unknown member: %v", err)
 		}
