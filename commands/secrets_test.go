@@ -107,6 +107,7 @@ func TestPlantedSecretsAreNowhere(t *testing.T) {
 		"a name on an invitation": "Plantadora Invited",
 		"an IP address":           "203.0.113.217", "an IPv6 address": "2001:db8:beef:cafe::217",
 		"a user agent": "Plantzilla/217.0 (Amiga)", "the operator token": operatorToken,
+		"a note of a review": "Plantador works until June",
 		"an idempotency key": "planted-idempotency-key", "its scope": "planted-scope",
 	}
 	from := Caller{IP: secrets["an IP address"], UserAgent: secrets["a user agent"], RequestID: "req-1"}
@@ -166,6 +167,12 @@ func TestPlantedSecretsAreNowhere(t *testing.T) {
 	_, err = s.Authenticate(ctx, key.Secret)
 	check(err)
 	_, err = s.RevokeAPIKey(ctx, owner, team, key.ID)
+	check(err)
+	review, _, err := s.OpenReview(ctx, owner, team, "Q1", nil)
+	check(err)
+	_, err = s.DecideReview(ctx, owner, team, review, accepted.User.ID, domain.DecisionKept, secrets["a note of a review"])
+	check(err)
+	_, err = s.CloseReview(ctx, owner, team, review)
 	check(err)
 	transfer, _, err := s.RequestTransfer(ctx, owner, team, accepted.User.ID, secrets["a new password"])
 	check(err)
