@@ -171,6 +171,7 @@ func (b *Bucket) Create(ctx context.Context, key string, value []byte, ttl time.
 	// revision is then what to expect; it changes only when somebody else
 	// creates or deletes the key at this moment.
 	var marker uint64
+	pause := firstPause
 	for range 10 {
 		revision, err := b.write(ctx, key, value, ttl, &marker)
 		if !errors.Is(err, ErrConflict) {
@@ -182,6 +183,14 @@ func (b *Bucket) Create(ctx context.Context, key string, value []byte, ttl time.
 			return 0, b.failed("reading", err)
 		case !gone:
 			return 0, ErrExists
+		}
+		if entry.Revision == marker {
+			// A cluster refuses while a rival's write is on its way, which can't
+			// be read yet.
+			if err := wait(ctx, pause); err != nil {
+				return 0, b.failed("creating", err)
+			}
+			pause = min(2*pause, longPause)
 		}
 		marker = entry.Revision
 	}
