@@ -238,7 +238,7 @@ func TestEvaluationsLookAtATeamOnce(t *testing.T) {
 // An answer tells up to where it takes account of everything.
 func TestAccessAnswersTellTheirPosition(t *testing.T) {
 	s := newShop(t)
-	position := s.world.position()
+	position := s.position()
 	question := object{"subject": user(s.owner.id), "action": action("read"), "resource": s.in("orders", s.here)}
 	for _, path := range []string{evaluationPath, evaluationsPath, searchPath + "subject", searchPath + "resource", searchPath + "action"} {
 		r := s.call("POST", path, question, s.owner.auth(), header("Roster-At-Least", fmt.Sprint(position))).is(200)

@@ -1,6 +1,7 @@
 package domain_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -136,7 +137,10 @@ func TestDeletedRoleIsReplaced(t *testing.T) {
 		}, nil},
 	})
 	_, err := fold(base).DeleteRole(as(owner), "picker", "", now)
-	refusal := err.(*domain.Error)
+	var refusal *domain.Error
+	if !errors.As(err, &refusal) {
+		t.Fatal(err)
+	}
 	want := map[string]any{
 		"holders": 5, "members": []user{"ann", "bob"}, "invitations": []domain.InvitationID{inv("eve"), inv("fay")}, "api_keys": []domain.APIKeyID{"k"},
 	}
