@@ -105,6 +105,7 @@ func (s *Server) operations() {
 	s.teamOperations()
 	s.memberOperations()
 	s.roleOperations()
+	s.catalogOperations()
 	s.siteOperations()
 	s.invitationOperations()
 	s.ownershipOperations()

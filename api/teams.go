@@ -28,6 +28,7 @@ type teamView struct {
 	OwnerID   domain.UserID  `json:"owner_id"`
 	Seats     seatsView      `json:"seats"`
 	CreatedAt time.Time      `json:"created_at"`
+	Actions   []string       `json:"actions" doc:"What the caller may do in the team now: view_members, invite, change_role and so on."`
 }
 
 // TeamThenInput asks for a team as it is, or as it was.
@@ -105,7 +106,12 @@ func viewTeam(t *domain.Team, x *exchange, at time.Time) teamView {
 	view := teamView{
 		ID: t.ID(), Name: t.Name(), Catalog: t.Catalog().Name, Plan: t.PlanKey(), OwnerID: t.Owner(),
 		Seats:     seatsView{Members: seats.Members, Pending: seats.Pending},
-		CreatedAt: t.CreatedAt(),
+		CreatedAt: t.CreatedAt(), Actions: []string{},
+	}
+	for action, name := range domain.ActionNames {
+		if may(t, x.caller, domain.Action(action), at) == nil {
+			view.Actions = append(view.Actions, name)
+		}
 	}
 	if seats.Limit != domain.NoLimit {
 		view.Seats.Limit = &seats.Limit
