@@ -61,7 +61,6 @@ func (s *Server) docsRoutes() {
 		s.router.Get("/docs/"+docsVersion+"/"+file.name,
 			static(file.contentType, "public, max-age=31536000, immutable", `"`+docsVersion+`"`, file.content))
 	}
-	s.router.Get("/", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/docs", http.StatusFound) })
 }
 
 func tagOf(content []byte) string {

@@ -14,6 +14,7 @@ import (
 	"github.com/maypok86/otter/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"roster/api/dashboard"
 	"roster/commands"
 	"roster/projections"
 )
@@ -28,6 +29,8 @@ type Config struct {
 	Store EventStore
 	// Mailbox shows the messages that were not sent anywhere; nil for none.
 	Mailbox Mailbox
+	// Brand is how the pages look.
+	Brand dashboard.Brand
 	// TrustedProxies are those whose X-Forwarded-For is believed; none by
 	// default, and then the client is whoever opened the connection.
 	TrustedProxies []netip.Prefix
@@ -88,6 +91,7 @@ func New(config Config) *Server {
 	s.operations()
 	s.healthRoutes()
 	s.docsRoutes()
+	dashboard.New(dashboard.Config{API: s, Brand: config.Brand, Mailbox: config.Mailbox != nil}).Routes(s.router)
 	if config.Mailbox != nil {
 		s.mailboxRoutes()
 	}

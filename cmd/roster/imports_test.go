@@ -16,7 +16,7 @@ var mayImport = map[string][]string{
 	"roster/commands":        {"roster/domain", "roster/domain/catalogs", "roster/eventstore"},
 	"roster/projections":     {"roster/domain", "roster/eventstore"},
 	"roster/subscribers":     {"roster/domain", "roster/eventstore"},
-	"roster/api":             {"roster/domain", "roster/eventstore", "roster/commands", "roster/projections"},
+	"roster/api":             {"roster/domain", "roster/eventstore", "roster/commands", "roster/projections", "roster/api/dashboard"},
 	"roster/api/client":      {}, // hosts import it
 }
 

@@ -1,0 +1,76 @@
+package dashboard
+
+import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"io"
+	"net/http"
+
+	"github.com/go-chi/chi/v5"
+)
+
+// Strings and not an embed.FS, whose files are copied into memory when they are
+// read: so what nobody looks at costs none.
+var (
+	//go:embed assets/base.css
+	baseStyle string
+	//go:embed assets/entry.css
+	entryStyle string
+	//go:embed assets/account.css
+	accountStyle string
+	//go:embed assets/team.css
+	teamStyle string
+	//go:embed assets/audit.css
+	auditStyle string
+	//go:embed assets/settings.css
+	settingsStyle string
+	//go:embed assets/base.js
+	baseScript string
+	//go:embed assets/htmx.min.js
+	htmx string
+)
+
+// asset is a file that pages load. Its address has its content's hash, so that
+// a browser may keep it for good.
+type asset struct{ path, contentType, content string }
+
+func newAsset(name, contentType, content string) asset {
+	hash := sha256.Sum256([]byte(content))
+	return asset{path: "/assets/" + hex.EncodeToString(hash[:8]) + "/" + name, contentType: contentType, content: content}
+}
+
+// assets are the files of the pages.
+type assets struct{ style, brand, script, htmx, logo asset }
+
+func newAssets(brand Brand) *assets {
+	a := &assets{
+		style:  newAsset("dashboard.css", "text/css; charset=utf-8", baseStyle+entryStyle+accountStyle+teamStyle+auditStyle+settingsStyle),
+		brand:  newAsset("brand.css", "text/css; charset=utf-8", brand.style()),
+		script: newAsset("dashboard.js", "text/javascript; charset=utf-8", baseScript),
+		htmx:   newAsset("htmx.js", "text/javascript; charset=utf-8", htmx),
+	}
+	if len(brand.Logo) > 0 {
+		contentType := "image/svg+xml"
+		if bytes.HasPrefix(brand.Logo, []byte("\x89PNG")) {
+			contentType = "image/png"
+		}
+		a.logo = newAsset("logo", contentType, string(brand.Logo))
+	}
+	return a
+}
+
+func (a *assets) routes(router chi.Router) {
+	for _, file := range []asset{a.style, a.brand, a.script, a.htmx, a.logo} {
+		if file.path == "" {
+			continue
+		}
+		router.Get(file.path, func(w http.ResponseWriter, _ *http.Request) {
+			header := w.Header()
+			header.Set("Cache-Control", "public, max-age=31536000, immutable")
+			header.Set("Content-Type", file.contentType)
+			_, _ = io.WriteString(w, file.content)
+		})
+	}
+}
