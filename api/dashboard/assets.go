@@ -2,11 +2,13 @@ package dashboard
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/go-chi/chi/v5"
 )
@@ -34,11 +36,33 @@ var (
 
 // asset is a file that pages load. Its address has its content's hash, so that
 // a browser may keep it for good.
-type asset struct{ path, contentType, content string }
+type asset struct{ path, contentType, content, zipped string }
 
 func newAsset(name, contentType, content string) asset {
 	hash := sha256.Sum256([]byte(content))
-	return asset{path: "/assets/" + hex.EncodeToString(hash[:8]) + "/" + name, contentType: contentType, content: content}
+	var zipped strings.Builder
+	writer := gzip.NewWriter(&zipped)
+	_, _ = writer.Write([]byte(content)) // a Builder takes everything
+	_ = writer.Close()
+	return asset{
+		path: "/assets/" + hex.EncodeToString(hash[:8]) + "/" + name, contentType: contentType,
+		content: content, zipped: zipped.String(),
+	}
+}
+
+// ServeHTTP answers with the file, compressed for who takes that. Pages aren't
+// compressed: what they say of one person must not show in their length.
+func (a asset) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("Cache-Control", "public, max-age=31536000, immutable")
+	header.Set("Content-Type", a.contentType)
+	header.Set("Vary", "Accept-Encoding")
+	content := a.content
+	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		header.Set("Content-Encoding", "gzip")
+		content = a.zipped
+	}
+	_, _ = io.WriteString(w, content)
 }
 
 // assets are the files of the pages.
@@ -66,11 +90,6 @@ func (a *assets) routes(router chi.Router) {
 		if file.path == "" {
 			continue
 		}
-		router.Get(file.path, func(w http.ResponseWriter, _ *http.Request) {
-			header := w.Header()
-			header.Set("Cache-Control", "public, max-age=31536000, immutable")
-			header.Set("Content-Type", file.contentType)
-			_, _ = io.WriteString(w, file.content)
-		})
+		router.Method(http.MethodGet, file.path, file)
 	}
 }

@@ -146,10 +146,12 @@ type person struct{ id, email, name, token, team string }
 
 var people atomic.Int64
 
+func newEmail() string { return fmt.Sprintf("person%d@example.com", people.Add(1)) }
+
 // signUp opens an account with a team of its own.
 func (s *site) signUp(name string) person {
 	s.t.Helper()
-	email := fmt.Sprintf("person%d@example.com", people.Add(1))
+	email := newEmail()
 	answer := s.call("POST", "/v1/users", "", map[string]any{"email": email, "name": name, "password": password})
 	return person{
 		id: field(answer, "user", "id"), email: email, name: name,
@@ -160,7 +162,7 @@ func (s *site) signUp(name string) person {
 // join makes somebody new a member of a team; extra goes into the invitation.
 func (s *site) join(inviter person, name, role string, extra map[string]any) person {
 	s.t.Helper()
-	email := fmt.Sprintf("person%d@example.com", people.Add(1))
+	email := newEmail()
 	body := map[string]any{"email": email, "role": role}
 	for key, value := range extra {
 		body[key] = value
