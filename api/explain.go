@@ -111,12 +111,9 @@ func (s *Server) explain(ctx context.Context, x *exchange, in *explainInput) (ex
 			return explanation{}, err
 		}
 	}
-	moment, past, err := in.moment(s.commands.Now())
+	moment, _, err := in.moment(s.commands.Now())
 	if err != nil {
 		return explanation{}, err
-	}
-	if !past {
-		moment.At = s.commands.Now()
 	}
 	then, err := s.past(ctx, x, in.Team, moment, in.pointer())
 	if err != nil {
@@ -195,7 +192,7 @@ func (s *Server) parseMomentOrPosition(name, text string) (commands.Moment, erro
 		return commands.Moment{Position: position}, nil
 	}
 	if text == "" {
-		return commands.Moment{At: s.commands.Now()}, nil
+		return commands.Moment{}, nil
 	}
 	at, err := parseInstant(name, text, s.commands.Now())
 	return commands.Moment{At: at}, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"sort"
+	"strings"
 	"sync"
 	"time"
 
@@ -75,20 +76,31 @@ var (
 	errBefore = &domain.Error{Kind: domain.NotFound, Code: "not_found", Detail: "The team didn't exist at that moment."}
 )
 
-// timelines keeps the timelines of teams that were asked about lately.
+// longHistory is from how many commits on the history of a team in use is kept
+// before anybody asks about it. Reading as many takes some 5 ms, which a first
+// question can wait; for 10,000 it takes more than 100.
+const longHistory = 256
+
+// timelines keeps the timelines of teams that were asked about lately, and the
+// long ones of teams that are in use.
 type timelines struct {
 	store *eventstore.Store
 	teams *otter.Cache[domain.TeamID, *timeline]
+
+	long uint64 // longHistory, but for tests
+
+	// soon reads a timeline up to a version, after it has returned.
+	soon func(domain.TeamID, uint64)
 }
 
 // timeline is the commits of one team, as far as they were read.
 type timeline struct {
 	mu      sync.Mutex
-	commits []eventstore.Commit // only ever appended to
+	commits []eventstore.Commit // from version 1 on; only ever appended to
 }
 
-func newTimelines(store *eventstore.Store) *timelines {
-	return &timelines{store: store, teams: otter.Must(&otter.Options[domain.TeamID, *timeline]{
+func newTimelines(store *eventstore.Store, soon func(domain.TeamID, uint64)) *timelines {
+	return &timelines{store: store, soon: soon, long: longHistory, teams: otter.Must(&otter.Options[domain.TeamID, *timeline]{
 		MaximumWeight: historyCommits,
 		Weigher:       func(_ domain.TeamID, h *timeline) uint32 { return uint32(1 + len(h.commits)) },
 	})}
@@ -97,10 +109,7 @@ func newTimelines(store *eventstore.Store) *timelines {
 // get gives the commits of a team up to a version at least. The result must not
 // be changed.
 func (h *timelines) get(ctx context.Context, team domain.TeamID, version uint64) ([]eventstore.Commit, error) {
-	known, ok := h.teams.GetIfPresent(team)
-	if !ok {
-		known = &timeline{}
-	}
+	known := h.timeline(team)
 	known.mu.Lock()
 	defer known.mu.Unlock()
 	if have := uint64(len(known.commits)); have < version {
@@ -109,9 +118,61 @@ func (h *timelines) get(ctx context.Context, team domain.TeamID, version uint64)
 			return nil, unavailable(err)
 		}
 		known.commits = append(known.commits, news...)
-		h.teams.Set(team, known) // also to be weighed anew
+		h.weigh(team, known)
 	}
 	return known.commits, nil
+}
+
+// timeline gives the one timeline of a team that those who ask at the same time
+// share.
+func (h *timelines) timeline(team domain.TeamID) *timeline {
+	if known, ok := h.teams.GetIfPresent(team); ok {
+		return known
+	}
+	team = domain.TeamID(strings.Clone(string(team))) // see entry
+	known, _ := h.teams.ComputeIfAbsent(team, func() (*timeline, bool) { return &timeline{}, false })
+	return known
+}
+
+// weigh makes the cache take account of how long a timeline is now. The caller
+// holds its lock.
+func (h *timelines) weigh(team domain.TeamID, known *timeline) {
+	h.teams.Set(domain.TeamID(strings.Clone(string(team))), known)
+}
+
+// follow takes the commits that were just folded into a team in memory, so that
+// a long history isn't read a second time. It waits for nothing.
+func (h *timelines) follow(id string, commits []eventstore.Commit) {
+	team := domain.TeamID(id)
+	first, last := commits[0].Version, commits[len(commits)-1].Version
+	known, ok := h.teams.GetIfPresent(team)
+	switch {
+	case ok:
+	case last < h.long:
+		return
+	case first == 1:
+		known = h.timeline(team)
+	case first <= h.long:
+		h.soon(team, last)
+		return
+	default: // it had its chance, and was dropped for others
+		return
+	}
+	if !known.mu.TryLock() {
+		return // it is being read, and will be read on by the next question
+	}
+	defer known.mu.Unlock()
+	have := uint64(len(known.commits))
+	if have < first-1 || have >= last {
+		return
+	}
+	known.commits = append(known.commits, commits[have-(first-1):]...)
+	for i := have; i < last; i++ {
+		known.commits[i].Stream = known.commits[0].Stream // not a piece of every request
+	}
+	if have == 0 || have/h.long < last/h.long { // not for each
+		h.weigh(team, known)
+	}
 }
 
 // TeamAt gives a team as it was at a moment. Whoever may look at the team now

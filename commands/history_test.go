@@ -78,6 +78,7 @@ func TestPastIsAFoldOfThePrefix(t *testing.T) {
 	t.Parallel()
 	clock := newHandClock()
 	s := service(t, withClock(clock))
+	s.timelines.long = 5 // so that histories are kept, dropped and read in every way
 	people := make([]Caller, 6)
 	for i := range people {
 		people[i] = accountOn(t, s, string(rune('a'+i))+"@example.com")
@@ -92,7 +93,7 @@ func TestPastIsAFoldOfThePrefix(t *testing.T) {
 			who := rapid.IntRange(1, len(people)-1).Draw(r, "who")
 			user, role := people[who].User, rapid.SampledFrom(roles).Draw(r, "role")
 			// Refusals are welcome: they leave nothing.
-			switch rapid.IntRange(0, 8).Draw(r, "command") {
+			switch rapid.IntRange(0, 11).Draw(r, "command") {
 			case 0:
 				email := string(rune('a'+who)) + "@example.com"
 				if invitation, _, err := s.Invite(t.Context(), owner, team, InviteRequest{Email: email, Role: role}); err == nil {
@@ -121,6 +122,14 @@ func TestPastIsAFoldOfThePrefix(t *testing.T) {
 				}
 			case 8:
 				clock.forward(time.Duration(rapid.IntRange(1, 200).Draw(r, "hours")) * time.Hour)
+			case 9: // a question in between
+				if _, err := s.TeamAt(t.Context(), owner, team, Moment{}); err != nil {
+					t.Fatal(err)
+				}
+			case 10:
+				s.timelines.teams.InvalidateAll()
+			case 11:
+				s.teams.forget()
 			}
 		}
 		commits, err := s.store.Load(t.Context(), eventstore.Stream{Kind: eventstore.KindTeam, ID: string(team)}, 0)
@@ -164,8 +173,65 @@ func TestPastIsAFoldOfThePrefix(t *testing.T) {
 	})
 }
 
+// A long history of a team in use is there before anybody asks about it, however
+// the team came into memory.
+func TestLongHistoriesAreKept(t *testing.T) {
+	t.Parallel()
+	s := service(t)
+	s.timelines.long = 8
+	owner := accountOn(t, s, "owner@example.com")
+	team := teamOf(t, s, owner, "default")
+	rename := func(times int) (version uint64) {
+		for range times {
+			done, err := s.RenameTeam(t.Context(), owner, team, eventstore.NewID("name"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			version = done.Version
+		}
+		return version
+	}
+	kept := func(want uint64, when string) {
+		t.Helper()
+		s.background.work.Wait()
+		var have []eventstore.Commit
+		if known, ok := s.timelines.teams.GetIfPresent(team); ok {
+			have = known.commits
+		}
+		if uint64(len(have)) != want {
+			t.Fatalf("%s: %d commits are kept, want %d", when, len(have), want)
+		}
+		for i, commit := range have {
+			if commit.Version != uint64(i+1) || commit.Stream.ID != string(team) {
+				t.Fatalf("%s: commit %d is version %d of %s", when, i, commit.Version, commit.Stream.ID)
+			}
+		}
+	}
+	rename(6)
+	kept(0, "a short history")
+	kept(rename(1), "one that has become long")
+	kept(rename(3), "one that goes on")
+
+	s.timelines.teams.InvalidateAll()
+	end := rename(1)
+	kept(0, "one that was dropped for others")
+	s.teams.forget()
+	if _, err := s.TeamAt(t.Context(), owner, team, Moment{}); err != nil {
+		t.Fatal(err)
+	}
+	kept(end, "one of a team that was asked about")
+
+	s.timelines.teams.InvalidateAll()
+	s.teams.forget()
+	if _, err := s.ViewTeam(t.Context(), owner, team, func(*domain.Team, time.Time) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	kept(end, "one of a team that was read for something else")
+}
+
 // BenchmarkTeamAt asks about a moment in the middle of 10,000 events of one
-// team: at first, when the history has to be read, and again.
+// team: when nothing of it is in memory, when the history alone has been dropped
+// for others, and when the team is in use.
 func BenchmarkTeamAt(b *testing.B) {
 	s := service(b)
 	owner := accountOn(b, s, "owner@example.com")
@@ -184,14 +250,21 @@ func BenchmarkTeamAt(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	b.Run("first", func(b *testing.B) {
+	b.Run("in use", func(b *testing.B) {
 		for b.Loop() {
+			ask(b)
+		}
+	})
+	b.Run("nothing in memory", func(b *testing.B) {
+		for b.Loop() {
+			s.teams.forget()
 			s.timelines.teams.InvalidateAll()
 			ask(b)
 		}
 	})
-	b.Run("again", func(b *testing.B) {
+	b.Run("history dropped", func(b *testing.B) {
 		for b.Loop() {
+			s.timelines.teams.InvalidateAll()
 			ask(b)
 		}
 	})

@@ -27,7 +27,8 @@ type hot[S folder] struct {
 	kind    eventstore.Kind
 	fresh   func(id string) S
 	store   *eventstore.Store
-	shared  bool // other nodes write to the store as well
+	shared  bool                                         // other nodes write to the store as well
+	folded  func(id string, commits []eventstore.Commit) // told of all that is folded, in order; may be nil
 	entries *otter.Cache[string, *entry[S]]
 }
 
@@ -165,6 +166,9 @@ func (h *hot[S]) refresh(
 		e.fold(&commits[i])
 	}
 	e.mu.Unlock()
+	if h.folded != nil && len(commits) > 0 {
+		h.folded(id, commits)
+	}
 	if e.version == 0 {
 		// There is no such aggregate, or it isn't known whether there is:
 		// guesses at ids must not push out the aggregates that are in use.
@@ -270,6 +274,9 @@ func do[S folder](
 			e.mu.Lock()
 			e.fold(commit)
 			e.mu.Unlock()
+			if h.folded != nil {
+				h.folded(id, []eventstore.Commit{*commit})
+			}
 			// Should e have been dropped meanwhile, the one in its place has to
 			// learn of this before the caller does.
 			h.observe(id, commit.Version)

@@ -89,7 +89,13 @@ func New(ctx context.Context, config Config) (*Service, error) {
 	s.users = newHot(s.store, s.nodes != nil, eventstore.KindUser, hotUsers, func(id string) *domain.User {
 		return domain.NewUser(domain.UserID(id))
 	})
-	s.timelines = newTimelines(s.store)
+	s.timelines = newTimelines(s.store, func(team domain.TeamID, version uint64) {
+		s.background.start(context.Background(), s.logger, "reading a history ahead", func(ctx context.Context) error {
+			_, err := s.timelines.get(ctx, team, version)
+			return err
+		})
+	})
+	s.teams.folded = s.timelines.follow
 	if err := s.openBuckets(ctx); err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ func (s *Service) WhatIf(
 	ctx context.Context, by Caller, team domain.TeamID,
 	decide func(t *domain.Team, now time.Time) ([]domain.Event, error),
 ) ([]domain.Effect, *Past, error) {
-	now, err := s.TeamAt(ctx, by, team, Moment{At: s.Now()})
+	now, err := s.TeamAt(ctx, by, team, Moment{})
 	if err != nil {
 		return nil, nil, err
 	}

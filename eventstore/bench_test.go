@@ -119,7 +119,7 @@ func unsynced(b *testing.B) *Store {
 // BenchmarkLoad loads a whole stream from the server, cold.
 func BenchmarkLoad(b *testing.B) {
 	s := unsynced(b)
-	for _, versions := range []int{10, 1000, 100_000} {
+	for _, versions := range []int{10, 1000, 10_000, 100_000} {
 		stream := newStream()
 		extendFast(b, s, stream, versions)
 		b.Run(fmt.Sprintf("versions=%d", versions), func(b *testing.B) {
