@@ -12,7 +12,7 @@ import (
 func TestNormaliseAddress(t *testing.T) {
 	for given, want := range map[string]string{
 		"ann@example.com":            "ann@example.com",
-		" Ann.Smith@Example.COM\t\n": "ann.smith@example.com",
+		"\tAnn.Smith@Example.COM \n": "ann.smith@example.com",
 		"a+tag@b.co":                 "a+tag@b.co",
 		"root@localhost":             "root@localhost",
 		"o'neil!#$%&*/=?^_`{|}~@x.y": "o'neil!#$%&*/=?^_`{|}~@x.y",

@@ -78,7 +78,7 @@ func (v *Vault) MAC(purpose string, parts ...[]byte) [32]byte {
 		h.Write(h.length[:])
 		h.Write(part)
 	}
-	h.Hash.Sum(h.sum[:0])
+	h.Sum(h.sum[:0])
 	return h.sum
 }
 

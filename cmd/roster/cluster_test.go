@@ -140,13 +140,13 @@ func TestTwoNodesOnOneStore(t *testing.T) {
 	a, b := startPair(t, cluster)
 	owner, team := a.signUp("olga@example.com", "")
 
-	t.Run("a write on one node is read on the other", func(t *testing.T) {
+	t.Run("a write on one node is read on the other", func(*testing.T) {
 		renamed := owner.call("PATCH", team.path(""), map[string]any{"name": "Acme & Sons"}).is(200)
 		owner.on(b).with("Roster-At-Least", renamed.position()).get("/v1/me").is(200).same("teams.0.name", "Acme & Sons")
 	})
 
 	admin := team.join("ada@example.com", "ADMIN")
-	t.Run("what is taken on one node is gone on the other when it is acknowledged", func(t *testing.T) {
+	t.Run("what is taken on one node is gone on the other when it is acknowledged", func(*testing.T) {
 		for range 30 {
 			admin.on(b).get(team.path("/invitations")).is(200)
 			owner.put(team.path("/members/"+admin.id+"/role"), map[string]any{"role": "MEMBER"}).is(200)
@@ -174,7 +174,7 @@ func TestTwoNodesOnOneStore(t *testing.T) {
 		}).refuses(503, "read_model_behind")
 	})
 
-	t.Run("a session that is ended on one node is ended on the other", func(t *testing.T) {
+	t.Run("a session that is ended on one node is ended on the other", func(*testing.T) {
 		for range 20 {
 			session := a.anonymous().post("/v1/sessions", map[string]any{"email": "ada@example.com", "password": passphrase}).is(201)
 			ada := &client{server: b, token: session.text("token")}
@@ -184,7 +184,7 @@ func TestTwoNodesOnOneStore(t *testing.T) {
 		}
 	})
 
-	t.Run("a revoked API key is dead on the other node", func(t *testing.T) {
+	t.Run("a revoked API key is dead on the other node", func(*testing.T) {
 		for range 20 {
 			made := owner.post(team.path("/api-keys"), map[string]any{"name": "CI", "role": "MEMBER"}).is(201)
 			key := &client{server: b, token: made.text("secret")}

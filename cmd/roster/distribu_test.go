@@ -34,7 +34,7 @@ func TestDistribu(t *testing.T) {
 				t.Error(got)
 			}
 		},
-		"OWNER and ADMIN invite, as ADMIN or MEMBER": func(t *testing.T, c company) {
+		"OWNER and ADMIN invite, as ADMIN or MEMBER": func(_ *testing.T, c company) {
 			for i, by := range []*client{c.owner, c.admin} {
 				for j, role := range []string{"ADMIN", "MEMBER"} {
 					email := string(rune('a'+i)) + string(rune('a'+j)) + "@example.com"

@@ -81,6 +81,7 @@ func TestSecurityIsForThoseWhoMayDelete(t *testing.T) {
 
 func TestErrorsNameFileLineAndField(t *testing.T) {
 	const reaches = `must be "below", "up_to", "everyone" or "nobody"`
+	beforeActions, _, _ := strings.Cut(small, "actions:\n")
 	tests := []struct {
 		name     string
 		old, new string // what is replaced in the small catalog; everything when old is empty
@@ -128,7 +129,7 @@ func TestErrorsNameFileLineAndField(t *testing.T) {
 		{"text for a list", "actions: [read, manage]", "actions: read", "7: resources[0].actions: must be a list"},
 		{"text for a section", "rules:\n", "plans:\n  - free\nrules:\n  upgrade_url: /plans\n", "24: plans[0]: must have the fields key, name, seats, two_factor"},
 		{"too long a list", "[\"*\"]", "[" + strings.Repeat("team:read,", 257) + "]", "15: roles[0].permissions: has more than 256 items"},
-		{"text for a table", "", small[:strings.Index(small, "actions:\n")] + "actions: all\n", "33: actions: must have lines of the form name: text"},
+		{"text for a table", "", beforeActions + "actions: all\n", "33: actions: must have lines of the form name: text"},
 
 		{"bad key", "name: small", "name: my catalog", "1: name: must start with a letter and hold only letters, digits and _, at most 40"},
 		{"no version", "version: 1\n", "", "1: version: must be 1 or more, and higher than before with every change"},
