@@ -96,11 +96,16 @@ func (s *Server) memberOperations() {
 	}, s.getMember)
 	answers(s, operation{
 		id: "change-role", method: http.MethodPut, path: "/v1/teams/{team}/members/{user}/role", tag: tagMembers,
-		summary: "Change a member's role", about: "It takes effect with the member's next request.", access: authenticated,
+		summary: "Change a member's role",
+		about:   "It takes effect with the member's next request. Overrides belong to the member and stay as they are, in force.",
+		access:  authenticated,
 	}, s.changeRole)
 	answers(s, operation{
 		id: "set-permissions", method: http.MethodPut, path: "/v1/teams/{team}/members/{user}/permissions", tag: tagMembers,
-		summary: "Replace a member's permission overrides", about: "The whole set, as one change.", access: authenticated,
+		summary: "Replace a member's permission overrides",
+		about: "The whole set, as one change. Revoked beats granted, and granted beats the role. A later change of the role leaves overrides " +
+			"as they are; the end of the membership ends them. Nobody grants a permission that they lack, or lifts its revocation.",
+		access: authenticated,
 	}, s.setPermissions)
 	answers(s, operation{
 		id: "set-sites", method: http.MethodPut, path: "/v1/teams/{team}/members/{user}/sites", tag: tagMembers,
