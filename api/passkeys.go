@@ -73,8 +73,9 @@ func (s *Server) passkeyOperations() {
 		id: "start-passkey", method: http.MethodPost, path: "/v1/me/passkeys", tag: tagTwoFactor,
 		summary: "Begin to add a passkey",
 		about: "Answers with the options for the browser. Nothing changes until its answer is confirmed, within five minutes. " +
+			"A wrong password counts as a failed sign-in. " +
 			"Passkeys belong to the domain of the server's base URL; where that is an IP address there are none: `passkeys_not_available`.",
-		access: signedIn,
+		access: signedIn, errors: []int{http.StatusTooManyRequests},
 	}, s.startPasskey)
 	answers(s, operation{
 		id: "confirm-passkey", method: http.MethodPost, path: "/v1/me/passkeys/confirm", tag: tagTwoFactor,
@@ -114,8 +115,8 @@ func (s *Server) passkeyOperations() {
 	}, s.signInPasskey)
 }
 
-func (s *Server) startPasskey(ctx context.Context, x *exchange, _ *emptyInput) (ceremonyView, error) {
-	options, err := s.commands.StartPasskey(ctx, x.caller)
+func (s *Server) startPasskey(ctx context.Context, x *exchange, in *passwordInput) (ceremonyView, error) {
+	options, err := s.commands.StartPasskey(ctx, x.caller, in.Body.Password)
 	return ceremonyView{Options: options}, err
 }
 

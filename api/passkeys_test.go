@@ -39,7 +39,13 @@ func TestPasskeys(t *testing.T) {
 	ada := w.join(owner, "ADMIN")
 	d := w.device()
 
-	add := w.call("POST", "/v1/me/passkeys", map[string]any{}, ada.auth()).is(200)
+	// A borrowed session adds none.
+	w.call("POST", "/v1/me/passkeys", map[string]any{}, ada.auth()).is(422, "invalid_field")
+	refused := w.call("POST", "/v1/me/passkeys", map[string]any{"password": "not the password"}, ada.auth()).is(403, "wrong_password")
+	if refused.text("errors", 0, "pointer") != "#/password" {
+		t.Errorf("%s", refused.raw)
+	}
+	add := w.call("POST", "/v1/me/passkeys", map[string]any{"password": password}, ada.auth()).is(200)
 	if add.text("options", "publicKey", "rp", "id") != "localhost" || add.text("options", "publicKey", "user", "name") != ada.email {
 		t.Errorf("the options are %s", add.raw)
 	}
@@ -122,7 +128,7 @@ func TestAForgedHostReachesNoPasskey(t *testing.T) {
 	w := newWorld(t, options{baseURL: "https://teams.example.com"})
 	ada := w.signUp()
 	forged := []with{ada.auth(), header("X-Forwarded-Host", "evil.example"), header("Forwarded", "host=evil.example"), header("Origin", "https://teams.example.com")}
-	add := w.call("POST", "/v1/me/passkeys", map[string]any{}, forged...).is(200)
+	add := w.call("POST", "/v1/me/passkeys", map[string]any{"password": password}, forged...).is(200)
 	if add.text("options", "publicKey", "rp", "id") != "teams.example.com" || strings.Contains(string(add.raw), "evil") {
 		t.Errorf("the options are %s", add.raw)
 	}

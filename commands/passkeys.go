@@ -167,9 +167,11 @@ func (a *addition) open(now time.Time, id domain.PasskeyID) error {
 
 func additionKey(user domain.UserID) string { return "passkey." + string(user) }
 
-// StartPasskey begins to add a passkey and gives the options for the browser, in
-// JSON. Nothing changes until ConfirmPasskey is given the answer.
-func (s *Service) StartPasskey(ctx context.Context, by Caller) (json.RawMessage, error) {
+// StartPasskey begins to add a passkey, for whoever gives the password again: a
+// borrowed session must not leave a way in behind. It gives the options for the
+// browser, in JSON. Nothing changes until ConfirmPasskey is given the answer,
+// which nobody has who hasn't seen these options.
+func (s *Service) StartPasskey(ctx context.Context, by Caller, password string) (json.RawMessage, error) {
 	if err := by.userOnly(); err != nil {
 		return nil, err
 	}
@@ -181,6 +183,9 @@ func (s *Service) StartPasskey(ctx context.Context, by Caller) (json.RawMessage,
 		user = *u
 		return u.MayAddPasskey()
 	}); err != nil {
+		return nil, err
+	}
+	if _, err := s.reauthenticate(ctx, by, "#/password", password); err != nil {
 		return nil, err
 	}
 	owner, err := s.passkeyUser(ctx, &user)

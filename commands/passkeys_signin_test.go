@@ -75,7 +75,7 @@ func TestWrongAnswersAddNoPasskey(t *testing.T) {
 	s := service(t, withClock(clock))
 	ada, eve := accountOn(t, s, "ada@example.com"), accountOn(t, s, "eve@example.com")
 	d := newDevice()
-	options, err := s.StartPasskey(t.Context(), ada)
+	options, err := s.StartPasskey(t.Context(), ada, passphrase)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func addPasskey(t testing.TB, s *Service, by Caller, d *device) (Passkey, []stri
 // created begins to add a passkey and gives the answer of the device.
 func created(t testing.TB, s *Service, by Caller, d *device) []byte {
 	t.Helper()
-	options, err := s.StartPasskey(t.Context(), by)
+	options, err := s.StartPasskey(t.Context(), by, passphrase)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func TestPasskeyFromAddingToSignIn(t *testing.T) {
 	by, _ := signedIn(t, s, accountOn(t, s, "ada@example.com"))
 	d := newDevice()
 
-	options, err := s.StartPasskey(t.Context(), by)
+	options, err := s.StartPasskey(t.Context(), by, passphrase)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestPasskeyFromAddingToSignIn(t *testing.T) {
 	wantSignedIn(t, s, in, err, by.User)
 
 	// A second one comes without recovery codes, and not on the same device.
-	options, err = s.StartPasskey(t.Context(), by)
+	options, err = s.StartPasskey(t.Context(), by, passphrase)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func TestPasskeysAreBounded(t *testing.T) {
 		}
 		addPasskey(t, s, by, last)
 	}
-	_, err := s.StartPasskey(t.Context(), by)
+	_, err := s.StartPasskey(t.Context(), by, passphrase)
 	wantCode(t, err, "limit_reached")
 	in, err := signInAlone(t, s, last)
 	wantSignedIn(t, s, in, err, by.User)
@@ -250,7 +250,7 @@ func TestPasskeysBelongToTheBaseURL(t *testing.T) {
 		}
 	}
 	s := service(t, func(c *Config) { c.BaseURL = "http://192.0.2.7:8080" })
-	_, err := s.StartPasskey(t.Context(), accountOn(t, s, "ada@example.com"))
+	_, err := s.StartPasskey(t.Context(), accountOn(t, s, "ada@example.com"), passphrase)
 	wantCode(t, err, "passkeys_not_available")
 	_, err = s.StartPasskeySignIn()
 	wantCode(t, err, "passkeys_not_available")
@@ -280,7 +280,7 @@ func TestPasskeysAreForUsers(t *testing.T) {
 	t.Parallel()
 	s := service(t)
 	for code, by := range map[string]Caller{"unauthenticated": {}, "not_permitted": {Actor: domain.ByAPIKey("key_1"), Team: "team_1"}} {
-		_, err := s.StartPasskey(t.Context(), by)
+		_, err := s.StartPasskey(t.Context(), by, passphrase)
 		wantCode(t, err, code)
 		_, _, _, err = s.ConfirmPasskey(t.Context(), by, "Phone", nil)
 		wantCode(t, err, code)
