@@ -44,6 +44,16 @@ type passwordInput struct {
 	}
 }
 
+type resetTwoFactorInput struct {
+	Body struct {
+		User string `json:"user" minLength:"1" maxLength:"320" doc:"The id or the e-mail address." example:"ada@example.com"`
+	}
+}
+
+type resetTwoFactorView struct {
+	User userView `json:"user"`
+}
+
 type recoveryCodesView struct {
 	RecoveryCodes []string `json:"recovery_codes" doc:"Each signs in once in place of the second factor. They are told this once."`
 }
@@ -103,6 +113,13 @@ func (s *Server) twoFactorOperations() {
 		about:   "Those of before work no more. A wrong password counts as a failed sign-in.",
 		access:  signedIn, errors: []int{http.StatusTooManyRequests},
 	}, s.renewRecoveryCodes)
+	answers(s, operation{
+		id: "reset-two-factor", method: http.MethodPost, path: "/v1/two-factor-resets", tag: tagTwoFactor,
+		summary: "Take every second factor from somebody who has lost them",
+		about: "With the operator token only. The authenticator app, the passkeys and the recovery codes are gone, all sessions of the user end, " +
+			"and the password alone signs in: make sure of the person first. Recorded as `two_factor.disabled` in every team of theirs.",
+		access: authenticated, errors: []int{http.StatusNotFound},
+	}, s.resetTwoFactor)
 	answers(s, operation{
 		id: "get-two-factor-policy", method: http.MethodGet, path: "/v1/teams/{team}/two-factor-policy", tag: tagTwoFactor,
 		summary: "Of whom a team requires two-factor sign-in", access: authenticated, reads: readsState,
@@ -176,6 +193,15 @@ func (s *Server) renewRecoveryCodes(ctx context.Context, x *exchange, in *passwo
 	}
 	s.wrote(x, x.caller.User, done)
 	return recoveryCodesView{RecoveryCodes: codes}, nil
+}
+
+func (s *Server) resetTwoFactor(ctx context.Context, x *exchange, in *resetTwoFactorInput) (resetTwoFactorView, error) {
+	user, done, err := s.commands.ResetTwoFactor(ctx, x.caller, in.Body.User)
+	if err != nil {
+		return resetTwoFactorView{}, err
+	}
+	s.wrote(x, x.caller.User, done)
+	return resetTwoFactorView{User: viewUser(user)}, nil
 }
 
 func viewPolicy(t *domain.Team) policyView {

@@ -162,6 +162,40 @@ func (s *Service) DisableTwoFactor(ctx context.Context, by Caller, password stri
 	return s.removeFactor(ctx, by, password, func(u *domain.User) ([]domain.Event, error) { return u.DisableTwoFactor() })
 }
 
+// ResetTwoFactor takes every second factor away from somebody who has lost them
+// all, named by id or by address, and ends all their sessions. From then on the
+// password alone signs in. Only the operator may.
+func (s *Service) ResetTwoFactor(ctx context.Context, by Caller, who string) (Account, Done, error) {
+	refused := func(err error) (Account, Done, error) { return Account{}, Done{}, err }
+	if by.Actor != domain.Operator { // before anything is told of who there is
+		return refused(domain.ErrOperatorAlone)
+	}
+	user := domain.UserID(who)
+	if !domain.ValidID(domain.PrefixUser, who) {
+		var err error
+		if user, err = s.owner(ctx, s.vault.Address(who)); err != nil {
+			return refused(err)
+		}
+	}
+	if user == "" {
+		return refused(domain.ErrNotFound)
+	}
+	ctx, cancel := finishing(ctx)
+	defer cancel()
+	out, err := do(ctx, s, s.users, string(user), by, func(u *domain.User, _ time.Time) (decision, error) {
+		return decided(u.ResetTwoFactor(by.Actor))
+	})
+	if out.commit == nil && !errors.Is(err, ErrUnavailable) { // else it isn't known whether it is done
+		return refused(err)
+	}
+	last, ending := s.endSessions(ctx, by, user, "")
+	if err := errors.Join(err, ending); err != nil {
+		return refused(err)
+	}
+	account, err := s.AccountNow(ctx, user)
+	return account, Done{max(out.Position, last), out.Version}, err
+}
+
 // removeFactor takes something away that the caller signs in with, and ends
 // their other sessions.
 func (s *Service) removeFactor(

@@ -94,6 +94,7 @@ var (
 	ErrTransferExpired = &Error{Kind: Gone, Code: "transfer_expired", Detail: "The ownership transfer has expired. Ask the owner for a new one."}
 	ErrTransferEnded   = &Error{Kind: Gone, Code: "transfer_ended", Detail: "The ownership transfer has ended."}
 	ErrOperatorOnly    = &Error{Kind: Forbidden, Code: "operator_only", Detail: "In this team this is done by the operator alone."}
+	ErrOperatorAlone   = &Error{Kind: Forbidden, Code: "operator_only", Detail: "This is done by the operator alone."}
 
 	ErrReviewOpen   = &Error{Kind: Conflict, Code: "access_review_open", Detail: "An access review is open already. Close it first."}
 	ErrReviewClosed = &Error{Kind: Conflict, Code: "access_review_closed", Detail: "This access review is closed."}

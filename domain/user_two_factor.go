@@ -55,6 +55,25 @@ func (u *User) DisableTwoFactor() ([]Event, error) {
 	return []Event{TwoFactorDisabled{}}, nil
 }
 
+// ResetTwoFactor takes the authenticator app, every passkey and the recovery
+// codes away from somebody who has lost them all. Only the operator may, who has
+// made sure of the person in some other way.
+func (u *User) ResetTwoFactor(by Actor) ([]Event, error) {
+	switch {
+	case by != Operator:
+		return nil, ErrOperatorAlone
+	case !u.Exists():
+		return nil, ErrNotFound
+	case !u.HasSecondFactor():
+		return nil, ErrTwoFactorOff.saying("This account has no second factor, so there is nothing to take away.")
+	}
+	events := []Event{TwoFactorDisabled{}} // also of one with passkeys alone: it says that two-factor sign-in is off
+	for _, passkey := range u.passkeys {
+		events = append(events, PasskeyRemoved{Passkey: passkey.ID})
+	}
+	return events, nil
+}
+
 // RenewRecoveryCodes replaces the recovery codes, used or not. The caller has
 // checked the password.
 func (u *User) RenewRecoveryCodes(codes []RecoveryHash) ([]Event, error) {

@@ -20,6 +20,7 @@ type commandLine struct {
 	Rebuild rebuildCommand `cmd:"" help:"Build read models anew from the events, compare them with the live ones, and put them in their place."`
 	Verify  verifyCommand  `cmd:"" help:"Check that no event is missing or altered and that every read model equals one built anew."`
 	Team    teamCommand    `cmd:"" help:"Look at and change teams of a running server, as its operator."`
+	User    userCommand    `cmd:"" help:"Help users of a running server, as its operator."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 
