@@ -53,6 +53,7 @@ func TestBadInput(t *testing.T) {
 			}, status: 413, code: "body_too_large"},
 		{name: "control characters", method: "PATCH", path: team, body: `{"name":"A\u0000B"}`, status: 422, code: "invalid_field", pointer: "#/name"},
 		{name: "line break", method: "PATCH", path: team, body: `{"name":"A\r\nBcc: x@example.com"}`, status: 422, code: "invalid_field", pointer: "#/name"},
+		{name: "writing turned around", method: "PATCH", path: team, body: `{"name":"A\u202ebcd"}`, status: 422, code: "invalid_field", pointer: "#/name"},
 		{name: "name too long", method: "PATCH", path: team, body: map[string]any{"name": strings.Repeat("n", 401)}, status: 422, code: "invalid_field", pointer: "#/name"},
 		{name: "not an address", method: "POST", path: team + "/invitations", body: `{"email":"` + planted + `","role":"MEMBER"}`, status: 422, code: "invalid_field", pointer: "#/email"},
 		{name: "address with a header", method: "POST", path: team + "/invitations", body: `{"email":"a@example.com\r\nBcc: b@example.com","role":"MEMBER"}`, status: 422, code: "invalid_field", pointer: "#/email"},

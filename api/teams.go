@@ -40,7 +40,7 @@ type TeamThenInput struct {
 type createTeamInput struct {
 	Body struct {
 		Name    string `json:"name" minLength:"1" maxLength:"400"`
-		Catalog string `json:"catalog,omitempty" maxLength:"40"`
+		Catalog string `json:"catalog,omitempty" maxLength:"40" doc:"Any role catalog that the server has, built in or given; its standard one when empty."`
 	}
 }
 

@@ -51,7 +51,7 @@ type signUpInput struct {
 		Name     string `json:"name" minLength:"1" maxLength:"400" example:"Ada Lovelace"`
 		Password string `json:"password" minLength:"12" maxLength:"1000" doc:"At least 12 characters, and none of the commonest ones."`
 		TeamName string `json:"team_name,omitempty" maxLength:"400" doc:"Of the team that the new user will own; the catalog's own name when empty."`
-		Catalog  string `json:"catalog,omitempty" maxLength:"40" doc:"Of that team; the server's standard one when empty."`
+		Catalog  string `json:"catalog,omitempty" maxLength:"40" doc:"Of that team: any that the server has, built in or given; its standard one when empty."`
 	}
 }
 

@@ -335,7 +335,8 @@ func TestNamesThatNobodyMayHave(t *testing.T) {
 		change(&r)
 		return register(r)
 	}
-	for _, name := range []string{"a\nb", "a\r\nBcc: x@example.com", "a\tb", "a\x00b", "a\x1b[2Jb", "a\x7fb", "a\u0085b", "a\u2028b", "a\xffb", strings.Repeat("é", domain.MaxNameRunes+1)} {
+	for _, name := range []string{"a\nb", "a\r\nBcc: x@example.com", "a\tb", "a\x00b", "a\x1b[2Jb", "a\x7fb", "a\u0085b", "a\u2028b", "a\xffb",
+		"a\u202eb", "\u2066a\u2069", "a\u200f", "\u200ea", "a\u202ab", "a\u2067b", strings.Repeat("é", domain.MaxNameRunes+1)} {
 		wantField(t, with(func(r *Registration) { r.Name = name }), "#/name")
 		_, _, err := s.AcceptInvitation(ctx, Caller{IP: home}, token, Acceptance{Name: name, Password: passphrase})
 		wantField(t, err, "#/name")

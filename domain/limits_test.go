@@ -79,6 +79,25 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// A name that turns the direction of writing shows as another: "Anna\u202enimda"
+// as "Annaadmin". Names that are written from right to left need no such thing.
+func TestNamesThatTurnTheWriting(t *testing.T) {
+	for _, r := range "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c" {
+		for _, name := range []string{"Anna" + string(r) + "nimda", string(r) + "Anna", "Anna" + string(r)} {
+			_, err := domain.CleanPersonName("#/name", name)
+			var refusal *domain.Error
+			if !errors.As(err, &refusal) || refusal.Field != "#/name" || !strings.Contains(refusal.Detail, "direction of writing") {
+				t.Errorf("%q: %v", name, err)
+			}
+		}
+	}
+	for _, name := range []string{"\u05d3\u05df \u05db\u05d4\u05df", "\u0645\u062d\u0645\u062f Ali", "Zo\u00eb", "\U0001f469\u200d\U0001f680", "\u0915\u094d\u200c\u0937"} {
+		if got, err := domain.CleanPersonName("#/name", name); err != nil || got != name {
+			t.Errorf("%q: %q, %v", name, got, err)
+		}
+	}
+}
+
 func TestHowManyOfWhat(t *testing.T) {
 	events := given(created("default"))
 	for i := range domain.MaxSites - 1 {

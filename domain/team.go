@@ -365,7 +365,9 @@ func (t *Team) operator(by Actor) error {
 }
 
 // cleanName checks text that people will read: trimmed, of one line, without
-// control characters, not longer than so many characters.
+// control characters, not longer than so many characters. Characters that turn
+// the direction of writing are refused as well: with them a name shows as
+// another one, and turns what stands beside it. Right-to-left names need none.
 func cleanName(pointer, name string, longest int) (string, error) {
 	name = strings.TrimSpace(name)
 	switch {
@@ -377,6 +379,8 @@ func cleanName(pointer, name string, longest int) (string, error) {
 		return "", invalid(pointer, "is too long")
 	case strings.ContainsFunc(name, breaksLine):
 		return "", invalid(pointer, "must not hold control characters or line breaks")
+	case strings.ContainsFunc(name, turnsWriting):
+		return "", invalid(pointer, "must not hold characters that change the direction of writing")
 	}
 	return name, nil
 }
@@ -384,6 +388,8 @@ func cleanName(pointer, name string, longest int) (string, error) {
 func breaksLine(r rune) bool {
 	return unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp)
 }
+
+func turnsWriting(r rune) bool { return unicode.Is(unicode.Bidi_Control, r) }
 
 // CleanPersonName checks the name of a person; pointer names the input.
 func CleanPersonName(pointer, name string) (string, error) {
