@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -36,6 +37,7 @@ type memberView struct {
 	Overrides     overridesView    `json:"overrides"`
 	JoinedAt      time.Time        `json:"joined_at"`
 	LastSignInAt  *time.Time       `json:"last_sign_in_at" doc:"Null for one who never signed in."`
+	TwoFactor     *bool            `json:"two_factor,omitempty" doc:"Whether they have a second factor; shown to those who may manage the team's security, of members as they are now."`
 	Actions       []string         `json:"actions" doc:"What the caller may do to this member: change_role, edit_permissions, edit_sites, remove."`
 }
 
@@ -144,6 +146,30 @@ func viewMember(t *domain.Team, x *exchange, m projections.Member, at time.Time)
 	return view, true
 }
 
+// secondFactors tells which of these members have a second factor; nil for a
+// caller who doesn't manage the team's security.
+func (s *Server) secondFactors(ctx context.Context, x *exchange, team domain.TeamID, members ...projections.Member) (map[domain.UserID]bool, error) {
+	switch err := s.permitted(ctx, x, team, domain.ActionManageSecurity); {
+	case errors.Is(err, domain.ErrNotPermitted):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	users := make([]domain.UserID, len(members))
+	for i := range members {
+		users[i] = members[i].User
+	}
+	return s.projections.WithSecondFactor(ctx, users)
+}
+
+// shows puts it into a view.
+func (v *memberView) shows(factors map[domain.UserID]bool) {
+	if factors != nil {
+		has := factors[v.UserID]
+		v.TwoFactor = &has
+	}
+}
+
 // optional is nil for a time that never was.
 func optional(t time.Time) *time.Time {
 	if t.IsZero() {
@@ -191,10 +217,15 @@ func (s *Server) listMembers(ctx context.Context, x *exchange, in *listMembersIn
 	if err != nil {
 		return none, err
 	}
+	factors, err := s.secondFactors(ctx, x, in.Team, members...)
+	if err != nil {
+		return none, err
+	}
 	views := make([]memberView, 0, len(members))
 	_, err = s.commands.ViewTeam(ctx, x.caller, in.Team, func(t *domain.Team, at time.Time) error {
 		for i := range members {
 			if view, ok := viewMember(t, x, members[i], at); ok {
+				view.shows(factors)
 				views = append(views, view)
 			}
 		}
@@ -226,11 +257,16 @@ func (s *Server) member(ctx context.Context, x *exchange, team domain.TeamID, us
 	if err != nil {
 		return memberView{}, err
 	}
+	factors, err := s.secondFactors(ctx, x, team, found)
+	if err != nil {
+		return memberView{}, err
+	}
 	_, err = s.commands.ViewTeam(ctx, x.caller, team, func(t *domain.Team, at time.Time) error {
 		var ok bool
 		if view, ok = viewMember(t, x, found, at); !ok {
 			return domain.ErrNotFound
 		}
+		view.shows(factors)
 		return nil
 	})
 	return view, err

@@ -18,7 +18,7 @@ import (
 var membersModel = &model{
 	name:    "members",
 	version: 1,
-	shapes:  []*shape{membersShape, membersTeams, membersPeople, membersSites},
+	shapes:  []*shape{membersShape, membersTeams, membersPeople, membersSites, membersFactors},
 	fold: func(opener Opener, in place) fold {
 		return &membersFold{
 			opener:  opener,
@@ -26,6 +26,7 @@ var membersModel = &model{
 			teams:   newTable[teamRow](membersTeams, in),
 			people:  newTable[personRow](membersPeople, in),
 			sites:   newTable[siteRow](membersSites, in),
+			factors: newTable[factorRow](membersFactors, in),
 		}
 	},
 }
@@ -97,9 +98,10 @@ type membersFold struct {
 	teams   *table[teamRow, *teamRow]
 	people  *table[personRow, *personRow]
 	sites   *table[siteRow, *siteRow]
+	factors *table[factorRow, *factorRow]
 }
 
-func (f *membersFold) parts() []part { return []part{f.members, f.teams, f.people, f.sites} }
+func (f *membersFold) parts() []part { return []part{f.members, f.teams, f.people, f.sites, f.factors} }
 
 func (f *membersFold) apply(ctx context.Context, c *eventstore.Commit) error {
 	for i := range c.Events {
@@ -176,6 +178,8 @@ func (f *membersFold) event(ctx context.Context, c *eventstore.Commit, i int) er
 			return err
 		}
 		return f.person(ctx, id, func(p *personRow) { p.Name = name })
+	case domain.TwoFactorEnabled, domain.TwoFactorDisabled, domain.PasskeyAdded, domain.PasskeyRemoved:
+		return f.factor(ctx, id, e)
 	case domain.SessionStarted:
 		return f.person(ctx, string(e.User), func(p *personRow) { p.SignedInAt = max(p.SignedInAt, micros(c.At)) })
 	}

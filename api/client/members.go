@@ -18,6 +18,7 @@ type Member struct {
 	Overrides     Overrides    `json:"overrides"`
 	JoinedAt      time.Time    `json:"joined_at"`
 	LastSignInAt  *time.Time   `json:"last_sign_in_at"` // nil for one who never signed in
+	TwoFactor     *bool        `json:"two_factor"`      // nil unless the caller may manage the team's security
 }
 
 // MemberSite is a member's role on a site.
