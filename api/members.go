@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -140,34 +139,14 @@ func viewMember(t *domain.Team, x *exchange, m projections.Member, at time.Time)
 		JoinedAt:  m.JoinedAt, LastSignInAt: optional(m.LastSignInAt),
 		Actions: t.MemberActions(x.caller.Actor, member, at),
 	}
+	if may(t, x.caller, domain.ActionManageSecurity, at) == nil {
+		has := m.TwoFactor
+		view.TwoFactor = &has
+	}
 	for i, site := range m.Sites {
 		view.Sites[i] = memberSiteView{SiteID: site.Site, Name: site.Name, Role: site.Role}
 	}
 	return view, true
-}
-
-// secondFactors tells which of these members have a second factor; nil for a
-// caller who doesn't manage the team's security.
-func (s *Server) secondFactors(ctx context.Context, x *exchange, team domain.TeamID, members ...projections.Member) (map[domain.UserID]bool, error) {
-	switch err := s.permitted(ctx, x, team, domain.ActionManageSecurity); {
-	case errors.Is(err, domain.ErrNotPermitted):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	}
-	users := make([]domain.UserID, len(members))
-	for i := range members {
-		users[i] = members[i].User
-	}
-	return s.projections.WithSecondFactor(ctx, users)
-}
-
-// shows puts it into a view.
-func (v *memberView) shows(factors map[domain.UserID]bool) {
-	if factors != nil {
-		has := factors[v.UserID]
-		v.TwoFactor = &has
-	}
 }
 
 // optional is nil for a time that never was.
@@ -217,15 +196,10 @@ func (s *Server) listMembers(ctx context.Context, x *exchange, in *listMembersIn
 	if err != nil {
 		return none, err
 	}
-	factors, err := s.secondFactors(ctx, x, in.Team, members...)
-	if err != nil {
-		return none, err
-	}
 	views := make([]memberView, 0, len(members))
 	_, err = s.commands.ViewTeam(ctx, x.caller, in.Team, func(t *domain.Team, at time.Time) error {
 		for i := range members {
 			if view, ok := viewMember(t, x, members[i], at); ok {
-				view.shows(factors)
 				views = append(views, view)
 			}
 		}
@@ -257,16 +231,11 @@ func (s *Server) member(ctx context.Context, x *exchange, team domain.TeamID, us
 	if err != nil {
 		return memberView{}, err
 	}
-	factors, err := s.secondFactors(ctx, x, team, found)
-	if err != nil {
-		return memberView{}, err
-	}
 	_, err = s.commands.ViewTeam(ctx, x.caller, team, func(t *domain.Team, at time.Time) error {
 		var ok bool
 		if view, ok = viewMember(t, x, found, at); !ok {
 			return domain.ErrNotFound
 		}
-		view.shows(factors)
 		return nil
 	})
 	return view, err

@@ -27,9 +27,12 @@ type hot[S folder] struct {
 	kind    eventstore.Kind
 	fresh   func(id string) S
 	store   *eventstore.Store
-	shared  bool                                         // other nodes write to the store as well
-	folded  func(id string, commits []eventstore.Commit) // told of all that is folded, in order; may be nil
+	shared  bool // other nodes write to the store as well
 	entries *otter.Cache[string, *entry[S]]
+
+	// folded is told of all commits that are folded into an aggregate, in order;
+	// nil when nobody wants to know.
+	folded func(id string, commits []eventstore.Commit)
 }
 
 // entry is one aggregate in memory.

@@ -18,7 +18,7 @@ import (
 var membersModel = &model{
 	name:    "members",
 	version: 1,
-	shapes:  []*shape{membersShape, membersTeams, membersPeople, membersSites, membersFactors},
+	shapes:  []*shape{membersShape, membersTeams, membersPeople, membersSites},
 	fold: func(opener Opener, in place) fold {
 		return &membersFold{
 			opener:  opener,
@@ -26,7 +26,6 @@ var membersModel = &model{
 			teams:   newTable[teamRow](membersTeams, in),
 			people:  newTable[personRow](membersPeople, in),
 			sites:   newTable[siteRow](membersSites, in),
-			factors: newTable[factorRow](membersFactors, in),
 		}
 	},
 }
@@ -34,13 +33,15 @@ var membersModel = &model{
 var (
 	membersShape = newShape("members", 2, `team_id TEXT, user_id TEXT,
 		position BIGINT, role TEXT, sites TEXT, overrides TEXT, joined_at BIGINT,
-		email TEXT, name TEXT, verified BIGINT, signed_in_at BIGINT, search TEXT`,
+		email TEXT, name TEXT, verified BIGINT, signed_in_at BIGINT, search TEXT,
+		two_factor BIGINT`,
 		index{columns: "team_id, position, user_id"},
 		index{columns: "user_id"})
 
 	membersTeams = newShape("members_teams", 1, `team_id TEXT, name TEXT, catalog TEXT, plan TEXT, owner_role TEXT`)
 
-	membersPeople = newShape("members_people", 1, `user_id TEXT, email TEXT, name TEXT, verified BIGINT, signed_in_at BIGINT, teams TEXT`)
+	membersPeople = newShape("members_people", 1, `user_id TEXT, email TEXT, name TEXT, verified BIGINT, signed_in_at BIGINT, teams TEXT,
+		app BIGINT, passkeys BIGINT`)
 
 	membersSites = newShape("members_sites", 2, `team_id TEXT, site_id TEXT, name TEXT`)
 )
@@ -57,17 +58,19 @@ type memberRow struct {
 	Verified    int64
 	SignedInAt  int64
 	Search      string // what a query is looked for in: lower-case, since LIKE knows only ASCII letters in SQLite
+	TwoFactor   int64  // whether the person has a second factor
 }
 
 func (r *memberRow) key() key { return key{r.Team, r.User} }
 func (r *memberRow) fields() []any {
-	return []any{&r.Team, &r.User, &r.Position, &r.Role, &r.Sites, &r.Overrides, &r.JoinedAt, &r.Email, &r.Name, &r.Verified, &r.SignedInAt, &r.Search}
+	return []any{&r.Team, &r.User, &r.Position, &r.Role, &r.Sites, &r.Overrides, &r.JoinedAt, &r.Email, &r.Name, &r.Verified, &r.SignedInAt, &r.Search, &r.TwoFactor}
 }
 
 // of takes over what is known of the person.
 func (r *memberRow) of(p *personRow) {
 	r.Email, r.Name, r.Verified, r.SignedInAt = p.Email, p.Name, p.Verified, p.SignedInAt
 	r.Search = strings.ToLower(p.Name + "\n" + p.Email)
+	r.TwoFactor = flag(p.App+p.Passkeys > 0)
 }
 
 type teamRow struct{ Team, Name, Catalog, Plan, OwnerRole string }
@@ -80,11 +83,12 @@ type personRow struct {
 	User, Email, Name    string
 	Verified, SignedInAt int64
 	Teams                string
+	App, Passkeys        int64 // the second factors: whether there is an authenticator app, and how many passkeys
 }
 
 func (r *personRow) key() key { return key{a: r.User} }
 func (r *personRow) fields() []any {
-	return []any{&r.User, &r.Email, &r.Name, &r.Verified, &r.SignedInAt, &r.Teams}
+	return []any{&r.User, &r.Email, &r.Name, &r.Verified, &r.SignedInAt, &r.Teams, &r.App, &r.Passkeys}
 }
 
 type siteRow struct{ Team, Site, Name string }
@@ -98,10 +102,9 @@ type membersFold struct {
 	teams   *table[teamRow, *teamRow]
 	people  *table[personRow, *personRow]
 	sites   *table[siteRow, *siteRow]
-	factors *table[factorRow, *factorRow]
 }
 
-func (f *membersFold) parts() []part { return []part{f.members, f.teams, f.people, f.sites, f.factors} }
+func (f *membersFold) parts() []part { return []part{f.members, f.teams, f.people, f.sites} }
 
 func (f *membersFold) apply(ctx context.Context, c *eventstore.Commit) error {
 	for i := range c.Events {
@@ -178,8 +181,14 @@ func (f *membersFold) event(ctx context.Context, c *eventstore.Commit, i int) er
 			return err
 		}
 		return f.person(ctx, id, func(p *personRow) { p.Name = name })
-	case domain.TwoFactorEnabled, domain.TwoFactorDisabled, domain.PasskeyAdded, domain.PasskeyRemoved:
-		return f.factor(ctx, id, e)
+	case domain.TwoFactorEnabled:
+		return f.person(ctx, id, func(p *personRow) { p.App = 1 })
+	case domain.TwoFactorDisabled:
+		return f.person(ctx, id, func(p *personRow) { p.App = 0 })
+	case domain.PasskeyAdded:
+		return f.person(ctx, id, func(p *personRow) { p.Passkeys++ })
+	case domain.PasskeyRemoved:
+		return f.person(ctx, id, func(p *personRow) { p.Passkeys-- })
 	case domain.SessionStarted:
 		return f.person(ctx, string(e.User), func(p *personRow) { p.SignedInAt = max(p.SignedInAt, micros(c.At)) })
 	}
@@ -276,7 +285,7 @@ func flag(set bool) int64 {
 	return 0
 }
 
-const memberColumns = `user_id, position, role, sites, overrides, joined_at, email, name, verified, signed_in_at`
+const memberColumns = `user_id, position, role, sites, overrides, joined_at, email, name, verified, signed_in_at, two_factor`
 
 // Members gives a page of the members of a team in the order in which they
 // joined, and where the next page begins; the zero key when there is none.
@@ -348,7 +357,7 @@ func (p *Projections) members(ctx context.Context, team domain.TeamID, sql strin
 		err := q.query(ctx, sql, args, func(r row) error {
 			rows = append(rows, memberRow{})
 			m := &rows[len(rows)-1]
-			err := r.scan(&m.User, &m.Position, &m.Role, &m.Sites, &m.Overrides, &m.JoinedAt, &m.Email, &m.Name, &m.Verified, &m.SignedInAt)
+			err := r.scan(&m.User, &m.Position, &m.Role, &m.Sites, &m.Overrides, &m.JoinedAt, &m.Email, &m.Name, &m.Verified, &m.SignedInAt, &m.TwoFactor)
 			granted = granted || m.Sites != ""
 			return err
 		})
@@ -380,7 +389,7 @@ func (p *Projections) members(ctx context.Context, team domain.TeamID, sql strin
 func (r *memberRow) member(sites map[domain.SiteID]string) (Member, error) {
 	m := Member{
 		User: domain.UserID(r.User), Email: r.Email, Name: r.Name, EmailVerified: r.Verified != 0,
-		Role: domain.RoleKey(r.Role), Sites: []MemberSite{}, JoinedAt: timeOf(r.JoinedAt), LastSignInAt: timeOf(r.SignedInAt),
+		Role: domain.RoleKey(r.Role), Sites: []MemberSite{}, JoinedAt: timeOf(r.JoinedAt), LastSignInAt: timeOf(r.SignedInAt), TwoFactor: r.TwoFactor != 0,
 		Overrides: domain.Overrides{Granted: []domain.Permission{}, Revoked: []domain.Permission{}},
 	}
 	grants, err := grantsOf(r.Sites)

@@ -40,6 +40,7 @@ type Member struct {
 	Overrides     domain.Overrides // never nil slices
 	JoinedAt      time.Time
 	LastSignInAt  time.Time // zero: never signed in
+	TwoFactor     bool      // the account has a second factor
 }
 
 // MemberSite is a member's role on one site.
