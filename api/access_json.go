@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -239,18 +240,31 @@ func (w *walk) sees(any string) bool {
 	return w.at < len(w.text) && strings.IndexByte(any, w.text[w.at]) >= 0
 }
 
-// appendText adds a text as JSON. Nearly all are ids and names out of role
-// catalogs, in which nothing has to be escaped.
+// appendText adds a text as JSON, as encoding/json does when it leaves HTML
+// alone. Next to nothing has to be escaped.
 func appendText(out []byte, text string) []byte {
-	for i := range len(text) {
-		if c := text[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
-			quoted, _ := json.Marshal(text) // texts can always be written
-			return append(out, quoted...)
-		}
+	if plain(text) {
+		return append(append(append(out, '"'), text...), '"')
 	}
-	out = append(out, '"')
-	out = append(out, text...)
-	return append(out, '"')
+	var quoted bytes.Buffer
+	encoder := json.NewEncoder(&quoted)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(text) // texts can always be written
+	return append(out, bytes.TrimSuffix(quoted.Bytes(), []byte("\n"))...)
+}
+
+// plain tells whether a text is the same in JSON.
+func plain(text string) bool {
+	ascii := true
+	for i := range len(text) {
+		c := text[i]
+		if c < ' ' || c == '"' || c == '\\' {
+			return false
+		}
+		ascii = ascii && c < utf8.RuneSelf
+	}
+	// The two others are what JavaScript once took for the end of a line.
+	return ascii || utf8.ValidString(text) && !strings.Contains(text, "\u2028") && !strings.Contains(text, "\u2029")
 }
 
 // appendDecision adds an answer of the access API: whether, and why.

@@ -156,13 +156,13 @@ func (s *Server) listAudit(ctx context.Context, x *exchange, in *listAuditInput)
 		return none, err
 	}
 	filter.Limit = in.Limit
-	entries, next, err := s.projections.Audit(ctx, in.Team, filter)
+	views := make([]auditView, 0, in.Limit)
+	next, err := s.projections.AuditEach(ctx, in.Team, filter, func(entry *projections.AuditEntry) error {
+		views = append(views, viewEntry(entry))
+		return nil
+	})
 	if err != nil {
 		return none, err
-	}
-	views := make([]auditView, len(entries))
-	for i := range entries {
-		views[i] = viewEntry(&entries[i])
 	}
 	token, err := pageToken(s, next, bound)
 	return newList(views, token), err

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/csv"
-	"encoding/json"
 	"io"
 	"net/http"
 	"strconv"
@@ -79,19 +78,19 @@ func harmless(cell string) string {
 }
 
 type jsonLinesWriter struct {
-	buffer  *bufio.Writer
-	encoder *json.Encoder
+	*bufio.Writer
+	line []byte
 }
 
-func newJSONLinesWriter(w io.Writer) entryWriter {
-	buffer := bufio.NewWriter(w)
-	encoder := json.NewEncoder(buffer)
-	encoder.SetEscapeHTML(false)
-	return &jsonLinesWriter{buffer, encoder}
+func newJSONLinesWriter(w io.Writer) entryWriter { return &jsonLinesWriter{Writer: bufio.NewWriter(w)} }
+
+func (w *jsonLinesWriter) write(e *auditView) error {
+	w.line = append(appendEntry(w.line[:0], e), '\n')
+	_, err := w.Write(w.line)
+	return err
 }
 
-func (w *jsonLinesWriter) write(e *auditView) error { return w.encoder.Encode(e) }
-func (w *jsonLinesWriter) flush() error             { return w.buffer.Flush() }
+func (w *jsonLinesWriter) flush() error { return w.Flush() }
 
 const (
 	// exportFlush is after how many entries the caller gets what there is.
@@ -154,8 +153,8 @@ func (s *Server) export(ctx context.Context, x *exchange, in *exportAuditInput, 
 		}
 	}
 	count := 0
-	err := s.projections.AuditExport(ctx, in.Team, filter, func(entry projections.AuditEntry) error {
-		view := viewEntry(&entry)
+	err := s.projections.AuditExport(ctx, in.Team, filter, func(entry *projections.AuditEntry) error {
+		view := viewEntry(entry)
 		if err := out.write(&view); err != nil {
 			return err
 		}

@@ -125,10 +125,23 @@ func (s *Server) memberOperations() {
 	}, s.leave)
 }
 
-// viewMember puts together what the read model has of a member and what the
-// team decides about them now; false for one who has gone since.
-func viewMember(t *domain.Team, x *exchange, m projections.Member, at time.Time) (memberView, bool) {
-	member, ok := t.Member(m.User)
+// memberLook is what a caller sees of the members of a team now.
+type memberLook struct {
+	team    *domain.Team
+	actions func(*domain.Member) []string
+	factors bool // whether they have a second factor
+}
+
+func lookAtMembers(t *domain.Team, x *exchange, at time.Time) memberLook {
+	return memberLook{
+		team: t, actions: t.MemberActions(x.caller.Actor, at), factors: may(t, x.caller, domain.ActionManageSecurity, at) == nil,
+	}
+}
+
+// view puts together what the read model has of a member and what the team
+// decides about them now; false for one who has gone since.
+func (l *memberLook) view(m *projections.Member) (memberView, bool) {
+	member, ok := l.team.Member(m.User)
 	if !ok {
 		return memberView{}, false
 	}
@@ -137,11 +150,10 @@ func viewMember(t *domain.Team, x *exchange, m projections.Member, at time.Time)
 		Sites:     make([]memberSiteView, len(m.Sites)),
 		Overrides: overridesView{Granted: listOf(m.Overrides.Granted), Revoked: listOf(m.Overrides.Revoked)},
 		JoinedAt:  m.JoinedAt, LastSignInAt: optional(m.LastSignInAt),
-		Actions: t.MemberActions(x.caller.Actor, member, at),
+		Actions: l.actions(member),
 	}
-	if may(t, x.caller, domain.ActionManageSecurity, at) == nil {
-		has := m.TwoFactor
-		view.TwoFactor = &has
+	if l.factors {
+		view.TwoFactor = &m.TwoFactor
 	}
 	for i, site := range m.Sites {
 		view.Sites[i] = memberSiteView{SiteID: site.Site, Name: site.Name, Role: site.Role}
@@ -154,7 +166,8 @@ func optional(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
 	}
-	return &t
+	out := t // so that nothing is allocated for a zero time
+	return &out
 }
 
 // listOf is an empty list for a nil one, which JSON would show as null.
@@ -198,8 +211,9 @@ func (s *Server) listMembers(ctx context.Context, x *exchange, in *listMembersIn
 	}
 	views := make([]memberView, 0, len(members))
 	_, err = s.commands.ViewTeam(ctx, x.caller, in.Team, func(t *domain.Team, at time.Time) error {
+		look := lookAtMembers(t, x, at)
 		for i := range members {
-			if view, ok := viewMember(t, x, members[i], at); ok {
+			if view, ok := look.view(&members[i]); ok {
 				views = append(views, view)
 			}
 		}
@@ -233,7 +247,8 @@ func (s *Server) member(ctx context.Context, x *exchange, team domain.TeamID, us
 	}
 	_, err = s.commands.ViewTeam(ctx, x.caller, team, func(t *domain.Team, at time.Time) error {
 		var ok bool
-		if view, ok = viewMember(t, x, found, at); !ok {
+		look := lookAtMembers(t, x, at)
+		if view, ok = look.view(&found); !ok {
 			return domain.ErrNotFound
 		}
 		return nil

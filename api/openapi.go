@@ -129,10 +129,14 @@ var jsonFormat = huma.Format{
 	Marshal: func(w io.Writer, v any) error {
 		buffer, _ := jsonBuffers.Get().(*bytes.Buffer)
 		buffer.Reset()
-		encoder := json.NewEncoder(buffer)
-		encoder.SetEscapeHTML(false)
-		if err := encoder.Encode(v); err != nil {
-			return err
+		if body, ok := appendBody(buffer.AvailableBuffer(), v); ok {
+			buffer.Write(body)
+		} else {
+			encoder := json.NewEncoder(buffer)
+			encoder.SetEscapeHTML(false)
+			if err := encoder.Encode(v); err != nil {
+				return err
+			}
 		}
 		_, _ = w.Write(buffer.Bytes())
 		if buffer.Cap() <= maxPooledBuffer {

@@ -267,33 +267,64 @@ func (t *Team) Assignable(by Actor, role *Role, now time.Time) bool {
 	return gives(ActionInvite, t.catalog.Rules.InviteReach) || gives(ActionChangeRole, t.catalog.Rules.AssignReach)
 }
 
-// MemberActions lists what the actor may do to a member, as names that a page
-// can show. It asks the decisions themselves, so it can't promise what they
-// refuse.
-func (t *Team) MemberActions(by Actor, member *Member, now time.Time) []string {
-	actions := []string{}
-	if t.touchable(by, member, ActionChangeRole, t.catalog.Rules.ChangeRoleReach, now) == nil {
-		actions = append(actions, "change_role")
+// What an actor may do to a member, as names that a page can show.
+var memberActionNames = [...]string{"change_role", "edit_permissions", "edit_sites", "remove"}
+
+// memberActionLists are all lists of these, by the set of bits.
+var memberActionLists = func() (lists [1 << len(memberActionNames)][]string) {
+	for set := range lists {
+		lists[set] = []string{}
+		for i, name := range memberActionNames {
+			if set&(1<<i) != 0 {
+				lists[set] = append(lists[set], name)
+			}
+		}
 	}
-	if t.catalog.Rules.Overrides && t.touchable(by, member, ActionSetOverrides, t.catalog.Rules.OverrideReach, now) == nil {
-		actions = append(actions, "edit_permissions")
+	return lists
+}()
+
+// MemberActions gives a function that lists what the actor may do to a member.
+// What is the same for every member is decided once, so that a page of members
+// costs little more than one. The lists must not be changed.
+//
+// It asks what the decisions ask, so it can't promise what they refuse.
+func (t *Team) MemberActions(by Actor, now time.Time) func(*Member) []string {
+	rules := &t.catalog.Rules
+	powers := [...]struct {
+		action  Action
+		reach   Reach
+		offered bool // by the catalog
+		who     authority
+	}{
+		{ActionChangeRole, rules.ChangeRoleReach, true, authority{}},
+		{ActionSetOverrides, rules.OverrideReach, rules.Overrides, authority{}},
+		{ActionGrantSites, rules.ChangeRoleReach, rules.Sites, authority{}},
+		{ActionRemoveMember, rules.RemoveReach, true, authority{}},
 	}
-	if t.catalog.Rules.Sites && t.touchable(by, member, ActionGrantSites, t.catalog.Rules.ChangeRoleReach, now) == nil {
-		actions = append(actions, "edit_sites")
+	for i := range powers {
+		power := &powers[i]
+		var err error
+		power.who, err = t.permitted(by, power.action, now)
+		power.offered = power.offered && err == nil
 	}
-	if _, err := t.Remove(by, member.User, now); err == nil {
-		actions = append(actions, "remove")
+	return func(member *Member) []string {
+		set := 0
+		for i := range powers {
+			power := &powers[i]
+			if power.offered && t.touchable(&power.who, member, power.reach) == nil {
+				set |= 1 << i
+			}
+		}
+		if by == ByUser(member.User) {
+			set &^= 1 << (len(powers) - 1) // nobody removes themselves
+		}
+		return memberActionLists[set]
 	}
-	return actions
 }
 
-// touchable refuses unless the actor may do the action and the member is in
-// reach. The owner never is.
-func (t *Team) touchable(by Actor, member *Member, action Action, reach Reach, now time.Time) error {
-	who, err := t.permitted(by, action, now)
-	if err != nil {
-		return err
-	}
+// touchable refuses unless the member is in the reach of somebody who is
+// permitted to act. The owner never is.
+func (t *Team) touchable(who *authority, member *Member, reach Reach) error {
 	if member.User == t.owner {
 		return ErrOwnerIsPermanent
 	}

@@ -107,7 +107,7 @@ func TestFoldingNeverFailsWhateverHappened(t *testing.T) {
 				}
 			}
 			if m, ok := state.Member("ann"); ok {
-				state.MemberActions(by, m, now)
+				state.MemberActions(by, now)(m)
 				state.Overrides(m)
 				state.TwoFactorDeadline("ann")
 			}

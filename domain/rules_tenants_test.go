@@ -192,7 +192,7 @@ func TestMemberActionsAreWhatIsAllowed(t *testing.T) {
 	} {
 		state := fold(row.base)
 		member, _ := state.Member(row.of)
-		if diff := cmp.Diff(row.want, state.MemberActions(as(row.by), member, now)); diff != "" {
+		if diff := cmp.Diff(row.want, state.MemberActions(as(row.by), now)(member)); diff != "" {
 			t.Errorf("%s: %s to %s: %s", row.catalog, row.by, row.of, diff)
 		}
 	}

@@ -23,7 +23,7 @@ func (t *Team) ChangeRole(by Actor, user UserID, to RoleKey, now time.Time) ([]E
 	if err != nil {
 		return nil, err
 	}
-	if err := t.touchable(by, member, ActionChangeRole, t.catalog.Rules.ChangeRoleReach, now); err != nil {
+	if err := t.touchable(&who, member, t.catalog.Rules.ChangeRoleReach); err != nil {
 		return nil, err
 	}
 	if role.Key == member.Role {
@@ -47,7 +47,7 @@ func (t *Team) SetOverrides(by Actor, user UserID, to Overrides, now time.Time) 
 	case !t.catalog.Rules.Overrides:
 		return nil, ErrNotPermitted.saying("This team's role catalog has no overrides.")
 	}
-	if err := t.touchable(by, member, ActionSetOverrides, t.catalog.Rules.OverrideReach, now); err != nil {
+	if err := t.touchable(&who, member, t.catalog.Rules.OverrideReach); err != nil {
 		return nil, err
 	}
 	granted, unknown := t.catalog.Set(to.Granted)
@@ -92,7 +92,7 @@ func (t *Team) SetSites(by Actor, user UserID, to []SiteGrant, now time.Time) ([
 	if !ok {
 		return nil, ErrNotFound
 	}
-	if err := t.touchable(by, member, ActionGrantSites, t.catalog.Rules.ChangeRoleReach, now); err != nil {
+	if err := t.touchable(&who, member, t.catalog.Rules.ChangeRoleReach); err != nil {
 		return nil, err
 	}
 	grants, err := t.siteGrants(who, to, member.Sites, t.catalog.Rules.AssignReach)
@@ -164,7 +164,8 @@ func (m *Member) grants() []SiteGrant {
 // Remove ends a membership. The person's account, other memberships and
 // history stay, and so do API keys that they made: those are the team's.
 func (t *Team) Remove(by Actor, user UserID, now time.Time) ([]Event, error) {
-	if _, err := t.permitted(by, ActionRemoveMember, now); err != nil {
+	who, err := t.permitted(by, ActionRemoveMember, now)
+	if err != nil {
 		return nil, err
 	}
 	member, ok := t.members[user]
@@ -174,7 +175,7 @@ func (t *Team) Remove(by Actor, user UserID, now time.Time) ([]Event, error) {
 	case by == ByUser(user):
 		return nil, ErrCannotRemoveSelf
 	}
-	if err := t.touchable(by, member, ActionRemoveMember, t.catalog.Rules.RemoveReach, now); err != nil {
+	if err := t.touchable(&who, member, t.catalog.Rules.RemoveReach); err != nil {
 		return nil, err
 	}
 	return []Event{MemberRemoved{User: user, Role: member.Role}}, nil

@@ -43,9 +43,7 @@ var (
 		by_action BIGINT, by_target BIGINT, by_target_action BIGINT,
 		by_actor BIGINT, by_actor_action BIGINT, by_actor_target BIGINT, by_actor_target_action BIGINT,
 		by_behalf BIGINT, by_behalf_action BIGINT, by_behalf_target BIGINT, by_behalf_target_action BIGINT,
-		at BIGINT, occurred_at BIGINT, team_id TEXT, id TEXT, action TEXT, actor_type TEXT, actor_id TEXT, actor_label BIGINT,
-		behalf_id TEXT, behalf_label BIGINT, target_type TEXT, target_id TEXT, target_label BIGINT,
-		before TEXT, after TEXT, content TEXT, request_id TEXT, origin TEXT, origin_id TEXT`,
+		at BIGINT, actor_label BIGINT, behalf_label BIGINT, target_label BIGINT, entry TEXT`,
 		index{columns: "by_action, place"},
 		index{columns: "by_target, place"},
 		index{columns: "by_target_action, place"},
@@ -79,23 +77,15 @@ var (
 // to say it in these words to be answered from an index of those alone.
 const onBehalf = "by_behalf <> 0"
 
-// auditRow is an entry. Before and After are JSON objects, or empty. Content is
-// what a host product said, and Origin where it came from; both are sealed, for
-// the places "<ID>/content" and "<OriginID>/origin".
+// auditRow is an entry: the numbers by which it is found, the labels that were in
+// use, and everything else, which nothing is looked for by, as one text. As
+// columns of their own its fifteen fields would take most of the time that
+// reading a page takes.
 type auditRow struct {
 	auditKeys
-	Place                  int64
-	At, OccurredAt         int64
-	Team, ID, Action       string
-	ActorType, ActorID     string
-	ActorLabel             int64
-	BehalfID               string
-	BehalfLabel            int64
-	TargetType, TargetID   string
-	TargetLabel            int64
-	Before, After, Content string
-	RequestID              string
-	Origin, OriginID       string
+	Place, At                            int64
+	ActorLabel, BehalfLabel, TargetLabel int64
+	Entry                                string // an auditText
 }
 
 func (r *auditRow) fields() []any {
@@ -103,9 +93,7 @@ func (r *auditRow) fields() []any {
 		&r.ByTeam, &r.Place, &r.ByAction, &r.ByTarget, &r.ByTargetAction,
 		&r.ByActor, &r.ByActorAction, &r.ByActorTarget, &r.ByActorTargetAction,
 		&r.ByBehalf, &r.ByBehalfAction, &r.ByBehalfTarget, &r.ByBehalfTargetAction,
-		&r.At, &r.OccurredAt, &r.Team, &r.ID, &r.Action, &r.ActorType, &r.ActorID, &r.ActorLabel,
-		&r.BehalfID, &r.BehalfLabel, &r.TargetType, &r.TargetID, &r.TargetLabel,
-		&r.Before, &r.After, &r.Content, &r.RequestID, &r.Origin, &r.OriginID,
+		&r.At, &r.ActorLabel, &r.BehalfLabel, &r.TargetLabel, &r.Entry,
 	}
 }
 
@@ -275,7 +263,7 @@ func (f *auditFold) personal(ctx context.Context, c *eventstore.Commit, i int, u
 func (f *auditFold) hostAction(ctx context.Context, c *eventstore.Commit, i int, e domain.HostActionRecorded) error {
 	entry := auditEntry{
 		action: e.Action, targetType: e.TargetType, target: e.TargetID,
-		host: true, content: string(e.Content), behalf: string(e.OnBehalfOf), occurredAt: micros(e.OccurredAt),
+		host: true, content: string(e.Content), behalf: string(e.OnBehalfOf), occurredAt: microsText(e.OccurredAt),
 	}
 	if e.By == nil {
 		return f.enter(ctx, c, i, string(e.Team), entry)
@@ -292,13 +280,18 @@ func (f *auditFold) enter(ctx context.Context, c *eventstore.Commit, i int, team
 
 // enterAs is enter with the id that the origin is sealed for.
 func (f *auditFold) enterAs(ctx context.Context, c *eventstore.Commit, i int, team, origin string, entry auditEntry) error {
+	text := auditText{
+		Team: team, ID: string(c.Events[i].ID), Action: entry.action, ActorType: string(c.Actor.Type), ActorID: c.Actor.ID,
+		BehalfID: entry.behalf, TargetType: entry.targetType, TargetID: entry.target,
+		Before: entry.before, After: entry.after, Content: entry.content, OccurredAt: entry.occurredAt,
+		RequestID: c.RequestID, Origin: string(c.Origin),
+	}
+	if origin != text.ID {
+		text.OriginID = origin
+	}
 	row := auditRow{
-		auditKeys: keysOf(team, c.Actor.ID, entry.behalf, entry.target, entry.action), Place: placeOf(c.Position, i),
-		At: micros(c.At), OccurredAt: entry.occurredAt, Team: team, ID: string(c.Events[i].ID), Action: entry.action,
-		ActorType: string(c.Actor.Type), ActorID: c.Actor.ID, BehalfID: entry.behalf,
-		TargetType: entry.targetType, TargetID: entry.target,
-		Before: entry.before, After: entry.after, Content: entry.content, RequestID: c.RequestID,
-		Origin: string(c.Origin), OriginID: origin,
+		auditKeys: keysOf(team, c.Actor.ID, entry.behalf, entry.target, entry.action),
+		Place:     placeOf(c.Position, i), At: micros(c.At), Entry: text.pack(),
 	}
 	var err error
 	if c.Actor.Type != domain.ActorSystem {

@@ -19,7 +19,7 @@ type auditEntry struct {
 	host       bool
 	content    string // sealed
 	behalf     string // a user
-	occurredAt int64
+	occurredAt string // microseconds, or empty
 }
 
 // auditEntryOf is the entry for an event of a team. It derives from the event

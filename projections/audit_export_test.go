@@ -110,7 +110,7 @@ func TestAuditExportIsStreamed(t *testing.T) {
 		}
 		before, most := heap(), uint64(0)
 		n, size := 0, 0
-		err := p.AuditExport(testContext(t), team, AuditFilter{}, func(e AuditEntry) error {
+		err := p.AuditExport(testContext(t), team, AuditFilter{}, func(e *AuditEntry) error {
 			n++
 			size += len(e.Detail)
 			if n%1999 == 0 {
@@ -128,7 +128,7 @@ func TestAuditExportIsStreamed(t *testing.T) {
 		}
 
 		stop, read := errors.New("enough"), 0
-		err = p.AuditExport(testContext(t), team, AuditFilter{}, func(AuditEntry) error {
+		err = p.AuditExport(testContext(t), team, AuditFilter{}, func(*AuditEntry) error {
 			if read++; read == 700 {
 				return stop
 			}
@@ -140,7 +140,7 @@ func TestAuditExportIsStreamed(t *testing.T) {
 		ctx, cancel := context.WithCancel(testContext(t))
 		defer cancel()
 		read = 0
-		err = p.AuditExport(ctx, team, AuditFilter{}, func(AuditEntry) error {
+		err = p.AuditExport(ctx, team, AuditFilter{}, func(*AuditEntry) error {
 			if read++; read == 700 {
 				cancel()
 			}

@@ -72,7 +72,7 @@ func testAuditFilters(t *testing.T) {
 		start(t, p, w.store)
 		wait(t, p, w.last)
 		var all []AuditEntry
-		if err := p.AuditExport(testContext(t), team, AuditFilter{}, func(e AuditEntry) error { all = append(all, e); return nil }); err != nil {
+		if err := p.AuditExport(testContext(t), team, AuditFilter{}, func(e *AuditEntry) error { all = append(all, *e); return nil }); err != nil {
 			t.Fatal(err)
 		}
 		if !slices.IsSortedFunc(all, func(a, b AuditEntry) int {

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"roster/domain"
@@ -23,60 +24,68 @@ const exportPage = 500
 // Audit gives a page of the log of a team, newest first, and where the next
 // page begins; the zero key when there is none.
 func (p *Projections) Audit(ctx context.Context, team domain.TeamID, filter AuditFilter) ([]AuditEntry, AuditKey, error) {
-	return p.auditPage(ctx, team, filter, limited(filter.Limit))
+	entries := []AuditEntry{}
+	next, err := p.AuditEach(ctx, team, filter, func(entry *AuditEntry) error {
+		entries = append(entries, *entry)
+		return nil
+	})
+	return entries, next, err
 }
 
-// AuditExport calls each for every entry that the filter lets through, newest
+// AuditEach is Audit with each entry handed to each, which must not keep it,
+// though it may keep what it holds.
+func (p *Projections) AuditEach(ctx context.Context, team domain.TeamID, filter AuditFilter, each func(*AuditEntry) error) (AuditKey, error) {
+	return p.auditPage(ctx, team, filter, limited(filter.Limit), each)
+}
+
+// AuditExport hands every entry that the filter lets through to each, newest
 // first, in constant memory. It begins after the key of the filter, if that is
-// set; the limit is not looked at. The slices of an entry may be kept.
-func (p *Projections) AuditExport(ctx context.Context, team domain.TeamID, filter AuditFilter, each func(AuditEntry) error) error {
+// set; the limit is not looked at.
+func (p *Projections) AuditExport(ctx context.Context, team domain.TeamID, filter AuditFilter, each func(*AuditEntry) error) error {
 	for {
-		entries, next, err := p.auditPage(ctx, team, filter, exportPage)
-		if err != nil {
+		next, err := p.auditPage(ctx, team, filter, exportPage, each)
+		if err != nil || next == (AuditKey{}) {
 			return err
-		}
-		for _, entry := range entries {
-			if err := each(entry); err != nil {
-				return err
-			}
-		}
-		if next == (AuditKey{}) {
-			return nil
 		}
 		filter.After = next
 	}
 }
 
-func (p *Projections) auditPage(ctx context.Context, team domain.TeamID, filter AuditFilter, limit int) ([]AuditEntry, AuditKey, error) {
+func (p *Projections) auditPage(ctx context.Context, team domain.TeamID, filter AuditFilter, limit int, each func(*AuditEntry) error) (next AuditKey, err error) {
 	if len(filter.Actions) > MaxActions {
-		return nil, AuditKey{}, fmt.Errorf("projections: a filter names %d actions, more than %d", len(filter.Actions), MaxActions)
+		return next, fmt.Errorf("projections: a filter names %d actions, more than %d", len(filter.Actions), MaxActions)
 	}
-	search := auditSearch{team: string(team), filter: filter, rows: make([]auditRow, 0, min(limit, PageLimit)+1)}
-	labels := map[int64]auditLabel{}
-	err := p.db.read(ctx, func(q querier) error {
+	search := searches.Get().(*auditSearch)
+	search.team, search.filter = string(team), filter
+	defer search.done()
+	labels := openedLabels{opener: p.opener}
+	generation := p.labels.generation.Load()
+	err = p.db.read(ctx, func(q querier) error {
 		if err := search.read(ctx, q, limit+1); err != nil {
 			return err
 		}
-		return p.labels.of(ctx, q, search.rows, labels)
+		return p.labels.of(ctx, q, generation, search.found, &labels)
 	})
 	if err != nil {
-		return nil, AuditKey{}, fmt.Errorf("projections: reading the audit log: %w", err)
+		return next, fmt.Errorf("projections: reading the audit log: %w", err)
 	}
-	rows := search.rows
-	var next AuditKey
-	if len(rows) > limit {
-		rows = rows[:limit]
-		last := rows[limit-1].Place
+	found := search.found
+	if len(found) > limit {
+		found = found[:limit]
+		last := found[limit-1].place
 		next = AuditKey{Position: positionOf(last), Index: indexOf(last)}
 	}
-	entries := make([]AuditEntry, len(rows))
-	unsealed := newUnsealer(p.opener)
-	for i := range rows {
-		if entries[i], err = rows[i].entry(ctx, unsealed, labels); err != nil {
-			return nil, AuditKey{}, err
+	var entry AuditEntry
+	for i := range found {
+		entry = AuditEntry{}
+		if err := found[i].show(ctx, &labels, &entry); err != nil {
+			return AuditKey{}, err
+		}
+		if err := each(&entry); err != nil {
+			return AuditKey{}, err
 		}
 	}
-	return entries, next, nil
+	return next, nil
 }
 
 // auditSearch looks for entries. What the database is asked for are numbers,
@@ -86,7 +95,26 @@ func (p *Projections) auditPage(ctx context.Context, team domain.TeamID, filter 
 type auditSearch struct {
 	team   string
 	filter AuditFilter
-	rows   []auditRow // found
+	found  []auditFound
+}
+
+// searches that are over, to be used again.
+var searches = sync.Pool{New: func() any { return &auditSearch{} }}
+
+// done puts a search back without what it found.
+func (s *auditSearch) done() {
+	clear(s.found)
+	*s = auditSearch{found: s.found[:0]}
+	if cap(s.found) <= 2*PageLimit { // not those of exports
+		searches.Put(s)
+	}
+}
+
+// auditFound is an entry as it is read.
+type auditFound struct {
+	place, at                            int64
+	actorLabel, behalfLabel, targetLabel int64
+	auditText
 }
 
 // read finds the newest entries, so many at most.
@@ -102,8 +130,8 @@ func (s *auditSearch) read(ctx context.Context, q querier, wanted int) error {
 			read = s.merged
 		}
 		n, last, err := read(ctx, q, numbers, within, ask)
-		if err != nil || len(s.rows) >= wanted || n < ask {
-			s.rows = s.rows[:min(len(s.rows), wanted)]
+		if err != nil || len(s.found) >= wanted || n < ask {
+			s.found = s.found[:min(len(s.found), wanted)]
 			return err
 		}
 		within.end = last // some were others with the same number
@@ -148,32 +176,32 @@ func (s *auditSearch) merged(ctx context.Context, q querier, numbers []auditNumb
 
 // take adds the entries of a query that are what is looked for.
 func (s *auditSearch) take(ctx context.Context, q querier, sql string, args []any) (n int, last int64, err error) {
+	var e auditFound
+	var packed string
+	into := []any{&e.place, &e.at, &e.actorLabel, &e.behalfLabel, &e.targetLabel, &packed}
 	err = q.query(ctx, sql, args, func(r row) error {
-		n++
-		s.rows = append(s.rows, auditRow{})
-		a := &s.rows[len(s.rows)-1]
-		err := r.scan(&a.Place, &a.At, &a.OccurredAt, &a.Team, &a.ID, &a.Action, &a.ActorType, &a.ActorID, &a.ActorLabel, &a.BehalfID, &a.BehalfLabel,
-			&a.TargetType, &a.TargetID, &a.TargetLabel, &a.Before, &a.After, &a.Content, &a.RequestID, &a.Origin, &a.OriginID)
-		last = a.Place
-		if err == nil && !s.wants(a) {
-			s.rows = s.rows[:len(s.rows)-1]
+		if err := r.scan(into...); err != nil {
+			return err
 		}
-		return err
+		n, last = n+1, e.place
+		if e.unpack(packed); s.wants(&e) {
+			s.found = append(s.found, e)
+		}
+		return nil
 	})
 	return n, last, err
 }
 
-const auditColumns = `place, at, occurred_at, team_id, id, action, actor_type, actor_id, actor_label, behalf_id, behalf_label,
-	target_type, target_id, target_label, before, after, content, request_id, origin, origin_id`
+const auditColumns = "place, at, actor_label, behalf_label, target_label, entry"
 
 // wants tells whether an entry is what is looked for.
-func (s *auditSearch) wants(r *auditRow) bool {
+func (s *auditSearch) wants(e *auditFound) bool {
 	f := &s.filter
-	return r.Team == s.team &&
-		(f.Actor == "" || r.ActorID == f.Actor) &&
-		(f.Target == "" || r.TargetID == f.Target) &&
-		(f.Member == "" || r.ActorID == f.Member || r.BehalfID == f.Member || r.TargetID == f.Member) &&
-		(len(f.Actions) == 0 || slices.Contains(f.Actions, r.Action))
+	return e.Team == s.team &&
+		(f.Actor == "" || e.ActorID == f.Actor) &&
+		(f.Target == "" || e.TargetID == f.Target) &&
+		(f.Member == "" || e.ActorID == f.Member || e.BehalfID == f.Member || e.TargetID == f.Member) &&
+		(len(f.Actions) == 0 || slices.Contains(f.Actions, e.Action))
 }
 
 // span is a stretch of places, from the first on and before the end, and of
@@ -187,30 +215,31 @@ func (s *auditSearch) span(ctx context.Context, q querier) (span, error) {
 	if s.filter.After != (AuditKey{}) {
 		within.end = placeOf(s.filter.After.Position, s.filter.After.Index)
 	}
-	var position int64
+	if s.filter.From.IsZero() && s.filter.To.IsZero() {
+		return within, nil
+	}
+	const never = math.MaxInt64 / 2 // later than any time there is, with any lag
+	from, to := int64(math.MinInt64), int64(never)
 	if !s.filter.From.IsZero() {
-		within.from = ceilMicros(s.filter.From)
-		found, err := one(ctx, q, `SELECT position FROM audit_times WHERE clock < $1
-			ORDER BY clock DESC, position DESC LIMIT 1`, []any{within.from}, &position)
-		if err != nil {
-			return within, err
-		}
-		if found {
-			within.first = placeOf(uint64(position)+1, 0)
-		}
+		from = ceilMicros(s.filter.From)
+		within.from = from
 	}
 	if !s.filter.To.IsZero() {
-		within.to = micros(s.filter.To)
-		found, err := one(ctx, q, `SELECT position FROM audit_times
-			WHERE clock > $1 + COALESCE((SELECT lag FROM audit_clock), 0) ORDER BY clock, position LIMIT 1`, []any{within.to}, &position)
-		if err != nil {
-			return within, err
-		}
-		if found {
-			within.end = min(within.end, placeOf(uint64(position), 0))
-		}
+		to = micros(s.filter.To)
+		within.to = to
 	}
-	return within, nil
+	var before, after int64
+	_, err := one(ctx, q, `SELECT
+		COALESCE((SELECT position FROM audit_times WHERE clock < $1 ORDER BY clock DESC, position DESC LIMIT 1), -1),
+		COALESCE((SELECT position FROM audit_times WHERE clock > $2 + COALESCE((SELECT lag FROM audit_clock), 0)
+			ORDER BY clock, position LIMIT 1), -1)`, []any{from, to}, &before, &after)
+	if before >= 0 {
+		within.first = placeOf(uint64(before)+1, 0)
+	}
+	if after >= 0 {
+		within.end = min(within.end, placeOf(uint64(after), 0))
+	}
+	return within, err
 }
 
 // auditNumber is a number and the column that holds it.
@@ -311,70 +340,65 @@ func ceilMicros(t time.Time) int64 {
 	return at
 }
 
-// entry is the row as it is shown.
-func (r *auditRow) entry(ctx context.Context, unsealed *unsealer, labels map[int64]auditLabel) (AuditEntry, error) {
-	e := AuditEntry{
-		ID: domain.EventID(r.ID), Position: positionOf(r.Place), Index: indexOf(r.Place), At: timeOf(r.At), OccurredAt: timeOf(r.OccurredAt),
-		Action: r.Action, RequestID: r.RequestID,
-		Actor:  AuditActor{Type: domain.ActorType(r.ActorType), ID: r.ActorID},
-		Target: AuditTarget{Type: r.TargetType, ID: r.TargetID},
-	}
+// show makes the entry that people see, with everything opened.
+func (r *auditFound) show(ctx context.Context, labels *openedLabels, e *AuditEntry) (err error) {
+	e.ID, e.Position, e.Index, e.At = domain.EventID(r.ID), positionOf(r.place), indexOf(r.place), timeOf(r.at)
+	e.Action, e.RequestID = r.Action, r.RequestID
 	if r.Before != "" {
 		e.Before = json.RawMessage(r.Before)
 	}
 	if r.After != "" {
 		e.After = json.RawMessage(r.After)
 	}
-	var err error
-	actor := labels[r.ActorLabel]
-	if e.Actor.Name, e.Actor.Email, err = unsealed.person(ctx, e.Actor.Type, r.ActorID, actor.Name, actor.Email); err != nil {
-		return AuditEntry{}, err
+	e.Actor.Type, e.Actor.ID = domain.ActorType(r.ActorType), r.ActorID
+	if e.Actor.Name, e.Actor.Email, err = labels.actor(ctx, r.actorLabel, e.Actor.Type, r.ActorID); err != nil {
+		return err
 	}
-	if r.BehalfID != "" {
-		behalf := labels[r.BehalfLabel]
-		e.OnBehalfOf.ID = domain.UserID(r.BehalfID)
-		if e.OnBehalfOf.Name, e.OnBehalfOf.Email, err = unsealed.person(ctx, domain.ActorUser, r.BehalfID, behalf.Name, behalf.Email); err != nil {
-			return AuditEntry{}, err
+	e.Target.Type, e.Target.ID = r.TargetType, r.TargetID
+	if e.Target.Name, err = labels.target(ctx, r.targetLabel, r.TargetType, r.TargetID); err != nil {
+		return err
+	}
+	if r.Content != "" || r.BehalfID != "" || r.OccurredAt != "" {
+		if err := r.showHost(ctx, labels, e); err != nil {
+			return err
 		}
 	}
-	if err := r.named(ctx, unsealed, labels[r.TargetLabel], &e); err != nil {
-		return AuditEntry{}, err
+	place := r.ID + "/origin"
+	if r.OriginID != "" {
+		place = r.OriginID + "/origin"
 	}
-	origin, err := open(ctx, unsealed.opener, domain.Sealed(r.Origin), r.OriginID+"/origin")
+	origin, err := open(ctx, labels.opener, domain.Sealed(r.Origin), place)
 	if err != nil {
-		return AuditEntry{}, fmt.Errorf("projections: opening the origin of %s: %w", r.OriginID, err)
+		return fmt.Errorf("projections: opening the origin of %s: %w", r.ID, err)
 	}
 	if e.Actor.IP, e.Actor.UserAgent, err = parseOrigin(origin); err != nil {
-		return AuditEntry{}, fmt.Errorf("projections: the origin of %s: %w", r.OriginID, err)
+		return fmt.Errorf("projections: the origin of %s: %w", r.ID, err)
 	}
-	return e, nil
+	return nil
 }
 
-// named adds what the target is called, and a host's detail.
-func (r *auditRow) named(ctx context.Context, unsealed *unsealer, label auditLabel, e *AuditEntry) (err error) {
-	switch {
-	case r.Content != "":
-		text, err := open(ctx, unsealed.opener, domain.Sealed(r.Content), r.ID+"/content")
-		if err != nil {
-			return fmt.Errorf("projections: opening the content of %s: %w", r.ID, err)
+// showHost adds what only entries of a host product have.
+func (r *auditFound) showHost(ctx context.Context, labels *openedLabels, e *AuditEntry) (err error) {
+	e.OccurredAt = timeOfText(r.OccurredAt)
+	if r.BehalfID != "" {
+		e.OnBehalfOf.ID = domain.UserID(r.BehalfID)
+		if e.OnBehalfOf.Name, e.OnBehalfOf.Email, err = labels.actor(ctx, r.behalfLabel, domain.ActorUser, r.BehalfID); err != nil {
+			return err
 		}
-		var content domain.HostActionContent
-		if text == "" { // erased
-			return nil
-		}
-		if err := json.Unmarshal([]byte(text), &content); err != nil {
-			return fmt.Errorf("projections: the content of %s is not JSON", r.ID)
-		}
-		e.Target.Name, e.Detail = content.Name, content.Detail
-	case r.TargetLabel == 0:
-	case r.TargetType == "member":
-		e.Target.Name, err = unsealed.text(ctx, label.Name, nameContext(r.TargetID))
-	case r.TargetType == "invitation":
-		e.Target.Name, err = unsealed.text(ctx, label.Name, emailContext(r.TargetID))
-	default:
-		e.Target.Name = label.Name
 	}
-	return err
+	text, err := open(ctx, labels.opener, domain.Sealed(r.Content), r.ID+"/content")
+	if err != nil {
+		return fmt.Errorf("projections: opening the content of %s: %w", r.ID, err)
+	}
+	if text == "" { // none, or erased
+		return nil
+	}
+	var content domain.HostActionContent
+	if err := json.Unmarshal([]byte(text), &content); err != nil {
+		return fmt.Errorf("projections: the content of %s is not JSON", r.ID)
+	}
+	e.Target.Name, e.Detail = content.Name, content.Detail
+	return nil
 }
 
 // parseOrigin reads {"ip":"…","user_agent":"…"}. There is one of them for every

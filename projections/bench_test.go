@@ -311,7 +311,7 @@ func BenchmarkPages(b *testing.B) {
 		middle := half[0].User
 		last := w.now
 		var first time.Time
-		if err := p.AuditExport(b.Context(), team, AuditFilter{Target: string(team), Actions: []string{"team.created"}}, func(e AuditEntry) error {
+		if err := p.AuditExport(b.Context(), team, AuditFilter{Target: string(team), Actions: []string{"team.created"}}, func(e *AuditEntry) error {
 			first = e.At
 			return nil
 		}); err != nil {

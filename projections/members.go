@@ -298,14 +298,14 @@ func (p *Projections) Members(ctx context.Context, team domain.TeamID, filter Me
 		args = append(args, "%"+likeEscapes.Replace(strings.ToLower(clean(filter.Query)))+"%")
 	}
 	sql += fmt.Sprintf(" ORDER BY position, user_id LIMIT %d", pageRows(limit+1))
-	members, last, err := p.members(ctx, team, sql, args...)
+	members, positions, err := p.members(ctx, team, limit+1, sql, args...)
 	if err != nil {
 		return nil, MemberKey{}, err
 	}
 	var next MemberKey
 	if len(members) > limit {
 		members = members[:limit]
-		next = MemberKey{Position: last[limit-1], User: members[limit-1].User}
+		next = MemberKey{Position: positions[limit-1], User: members[limit-1].User}
 	}
 	return members, next, nil
 }
@@ -316,7 +316,7 @@ var likeEscapes = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 // Member gives one member of a team; [domain.ErrNotFound] when there is no
 // such member.
 func (p *Projections) Member(ctx context.Context, team domain.TeamID, user domain.UserID) (Member, error) {
-	members, _, err := p.members(ctx, team, `SELECT `+memberColumns+` FROM members WHERE team_id = $1 AND user_id = $2`, string(team), string(user))
+	members, _, err := p.members(ctx, team, 1, `SELECT `+memberColumns+` FROM members WHERE team_id = $1 AND user_id = $2`, string(team), string(user))
 	if err != nil {
 		return Member{}, err
 	}
@@ -335,7 +335,7 @@ func (p *Projections) SomeMembers(ctx context.Context, team domain.TeamID, users
 			args = append(args, string(user))
 			places[i] = fmt.Sprintf("$%d", len(args))
 		}
-		members, _, err := p.members(ctx, team, `SELECT `+memberColumns+` FROM members
+		members, _, err := p.members(ctx, team, len(some), `SELECT `+memberColumns+` FROM members
 			WHERE team_id = $1 AND user_id IN (`+strings.Join(places, ", ")+`)`, args...)
 		if err != nil {
 			return nil, err
@@ -347,66 +347,67 @@ func (p *Projections) SomeMembers(ctx context.Context, team domain.TeamID, users
 	return found, nil
 }
 
-// members runs a query for memberColumns and gives the positions beside the
-// members.
-func (p *Projections) members(ctx context.Context, team domain.TeamID, sql string, args ...any) ([]Member, []uint64, error) {
-	var rows []memberRow
-	sites := map[domain.SiteID]string{}
+// members runs a query for memberColumns, of so many rows about, and gives the
+// positions beside the members.
+func (p *Projections) members(ctx context.Context, team domain.TeamID, about int, sql string, args ...any) ([]Member, []uint64, error) {
+	members, positions := make([]Member, 0, about), make([]uint64, 0, about)
+	granted := map[int][]domain.SiteGrant{} // by the member's index
+	names := map[domain.SiteID]string{}
 	err := p.db.read(ctx, func(q querier) error {
-		granted := false
+		var m memberRow
+		into := []any{&m.User, &m.Position, &m.Role, &m.Sites, &m.Overrides, &m.JoinedAt, &m.Email, &m.Name, &m.Verified, &m.SignedInAt, &m.TwoFactor}
 		err := q.query(ctx, sql, args, func(r row) error {
-			rows = append(rows, memberRow{})
-			m := &rows[len(rows)-1]
-			err := r.scan(&m.User, &m.Position, &m.Role, &m.Sites, &m.Overrides, &m.JoinedAt, &m.Email, &m.Name, &m.Verified, &m.SignedInAt, &m.TwoFactor)
-			granted = granted || m.Sites != ""
+			if err := r.scan(into...); err != nil {
+				return err
+			}
+			if m.Sites != "" {
+				grants, err := grantsOf(m.Sites)
+				if err != nil {
+					return err
+				}
+				granted[len(members)] = grants
+			}
+			overrides, err := overridesOf(m.Overrides)
+			members = append(members, Member{
+				User: domain.UserID(m.User), Email: m.Email, Name: m.Name, EmailVerified: m.Verified != 0,
+				Role: domain.RoleKey(m.Role), Sites: []MemberSite{}, Overrides: overrides,
+				JoinedAt: timeOf(m.JoinedAt), LastSignInAt: timeOf(m.SignedInAt), TwoFactor: m.TwoFactor != 0,
+			})
+			positions = append(positions, uint64(m.Position))
 			return err
 		})
-		if err != nil || !granted {
+		if err != nil || len(granted) == 0 {
 			return err
 		}
 		return q.query(ctx, `SELECT site_id, name FROM members_sites WHERE team_id = $1`, []any{string(team)}, func(r row) error {
 			var id, name string
 			err := r.scan(&id, &name)
-			sites[domain.SiteID(id)] = name
+			names[domain.SiteID(id)] = name
 			return err
 		})
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("projections: reading members: %w", err)
 	}
-	members := make([]Member, len(rows))
-	positions := make([]uint64, len(rows))
-	for i := range rows {
-		positions[i] = uint64(rows[i].Position)
-		if members[i], err = rows[i].member(sites); err != nil {
-			return nil, nil, err
+	for i, grants := range granted {
+		for _, grant := range grants {
+			if name, ok := names[grant.Site]; ok {
+				members[i].Sites = append(members[i].Sites, MemberSite{Site: grant.Site, Name: name, Role: grant.Role})
+			}
 		}
 	}
 	return members, positions, nil
 }
 
-// member is the row as it is shown; sites are the names of the team's sites.
-func (r *memberRow) member(sites map[domain.SiteID]string) (Member, error) {
-	m := Member{
-		User: domain.UserID(r.User), Email: r.Email, Name: r.Name, EmailVerified: r.Verified != 0,
-		Role: domain.RoleKey(r.Role), Sites: []MemberSite{}, JoinedAt: timeOf(r.JoinedAt), LastSignInAt: timeOf(r.SignedInAt), TwoFactor: r.TwoFactor != 0,
-		Overrides: domain.Overrides{Granted: []domain.Permission{}, Revoked: []domain.Permission{}},
+func overridesOf(text string) (domain.Overrides, error) {
+	overrides := domain.Overrides{Granted: []domain.Permission{}, Revoked: []domain.Permission{}}
+	if text == "" {
+		return overrides, nil
 	}
-	grants, err := grantsOf(r.Sites)
-	if err != nil {
-		return Member{}, err
+	if err := json.Unmarshal([]byte(text), &overrides); err != nil {
+		return overrides, fmt.Errorf("projections: overrides in a row: %w", err)
 	}
-	for _, grant := range grants {
-		if name, ok := sites[grant.Site]; ok {
-			m.Sites = append(m.Sites, MemberSite{Site: grant.Site, Name: name, Role: grant.Role})
-		}
-	}
-	if r.Overrides != "" {
-		if err := json.Unmarshal([]byte(r.Overrides), &m.Overrides); err != nil {
-			return Member{}, fmt.Errorf("projections: overrides in the row of %s: %w", r.User, err)
-		}
-	}
-	return m, nil
+	return overrides, nil
 }
 
 func grantsOf(text string) ([]domain.SiteGrant, error) {

@@ -173,6 +173,7 @@ func (p *Projections) checkpoints(ctx context.Context) (map[string]checkpoint, e
 			return nil, errors.New("projections: the tables are not those of this release of Roster; run one release on one database")
 		}
 	}
+	p.labels.generation.Store(checkpoints[auditModel.name].generation)
 	return checkpoints, nil
 }
 

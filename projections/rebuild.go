@@ -52,6 +52,9 @@ func (p *Projections) Rebuild(ctx context.Context, source Source, names []string
 		}
 		return s.swap(ctx, source)
 	}, func(*shadow) {})
+	if err == nil {
+		_, err = p.checkpoints(ctx) // by which what is remembered of the old tables is out of date
+	}
 	return reports, err
 }
 

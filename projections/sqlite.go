@@ -19,7 +19,7 @@ import (
 type sqliteDB struct {
 	writer  *sqlite.Conn
 	turn    chan struct{} // holds one token; whoever has it uses the writer
-	readers *sqlitex.Pool
+	readers sqliteReaders
 	busy    sync.Mutex // held by alone
 }
 
@@ -68,12 +68,7 @@ func openSQLite(ctx context.Context, path string) (engine, error) {
 			return nil, errors.Join(sqliteFileError(path, err), writer.Close())
 		}
 	}
-	db.readers, err = sqlitex.NewPool(path, sqlitex.PoolOptions{
-		PrepareConn: func(conn *sqlite.Conn) error { return sqlitex.ExecuteTransient(conn, sqliteMap, nil) },
-		Flags:       sqlite.OpenReadOnly,
-		PoolSize:    max(4, min(16, 2*runtime.GOMAXPROCS(0))),
-	})
-	if err != nil {
+	if db.readers, err = openSQLiteReaders(path, max(4, min(16, 2*runtime.GOMAXPROCS(0)))); err != nil {
 		return nil, errors.Join(sqliteFileError(path, err), writer.Close())
 	}
 	return db, ctx.Err()
@@ -107,16 +102,16 @@ func sqliteFileError(path string, err error) error {
 
 func (db *sqliteDB) close() error {
 	<-db.turn // never given back: nobody writes any more
-	return errors.Join(db.readers.Close(), db.writer.Close())
+	return errors.Join(db.readers.close(cap(db.readers)), db.writer.Close())
 }
 
 func (db *sqliteDB) read(ctx context.Context, f func(querier) error) error {
-	conn, err := db.readers.Take(ctx)
+	conn, err := db.readers.take(ctx)
 	if err != nil {
 		return err
 	}
-	defer db.readers.Put(conn)
-	return interrupted(ctx, f(sqliteConn{conn}))
+	defer db.readers.put(conn)
+	return f(sqliteConn{conn})
 }
 
 // interrupted gives the reason of the context in place of SQLite's own word
@@ -183,6 +178,7 @@ func (db *sqliteDB) snapshot(ctx context.Context, prepare func(transaction) erro
 		if err := setCache(reader.Conn, sqliteLoadingCache); err != nil {
 			return err
 		}
+		reader.SetInterrupt(ctx.Done()) // comparing whole tables gives no rows for long
 		defer func() {
 			reader.SetInterrupt(nil)
 			err = errors.Join(err, setCache(reader.Conn, sqliteReadCache))
@@ -199,7 +195,7 @@ func (db *sqliteDB) snapshot(ctx context.Context, prepare func(transaction) erro
 		}
 		db.endTurn()
 		if err == nil {
-			err = look(reader)
+			err = interrupted(ctx, look(reader))
 		}
 		if !reader.AutocommitEnabled() {
 			reader.SetInterrupt(nil)
@@ -258,7 +254,7 @@ func (db *sqliteDB) types() sqlTypes { return sqlTypes{text: "TEXT", number: "IN
 // sqliteConn is one connection, for statements and as an open transaction.
 type sqliteConn struct{ *sqlite.Conn }
 
-func (c sqliteConn) query(_ context.Context, sql string, args []any, each func(row) error) error {
+func (c sqliteConn) query(ctx context.Context, sql string, args []any, each func(row) error) error {
 	stmt, err := c.Prepare(sql)
 	if err != nil {
 		return err
@@ -272,6 +268,9 @@ func (c sqliteConn) query(_ context.Context, sql string, args []any, each func(r
 		bindValue(stmt, i, args[n-1])
 	}
 	for {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(err, stmt.Reset())
+		}
 		more, err := stmt.Step()
 		if err != nil {
 			return err

@@ -45,12 +45,18 @@ func (u *unsealer) person(ctx context.Context, kind domain.ActorType, id, name, 
 		email, err := u.text(ctx, email, emailContext(id))
 		return name, email, err
 	case domain.ActorSystem:
-		switch id {
-		case domain.Operator.ID:
-			return "Operator", "", nil
-		case domain.Roster.ID:
-			return "Roster", "", nil
-		}
+		return systemName(id), "", nil
 	}
 	return name, "", nil
+}
+
+// systemName is what the faces of the system are called.
+func systemName(id string) string {
+	switch id {
+	case domain.Operator.ID:
+		return "Operator"
+	case domain.Roster.ID:
+		return "Roster"
+	}
+	return ""
 }
