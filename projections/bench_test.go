@@ -178,6 +178,7 @@ func BenchmarkRebuild(b *testing.B) {
 		}
 		caught := float64(w.last) / time.Since(began).Seconds()
 		stop()
+		before := cpuTime()
 		for b.Loop() {
 			began := time.Now()
 			loaded := time.Duration(0)
@@ -199,6 +200,7 @@ func BenchmarkRebuild(b *testing.B) {
 			b.ReportMetric(float64(rows), "rows")
 			b.ReportMetric(loaded.Seconds(), "loading-s")
 		}
+		b.ReportMetric(float64((cpuTime()-before).Nanoseconds())/1000/float64(b.N)/float64(w.last), "cpu-µs/commit")
 		b.ReportMetric(caught, "caught-up/s")
 		b.ReportMetric(float64(w.last)/(b.Elapsed().Seconds()/float64(b.N)), "commits/s")
 	})
