@@ -254,7 +254,7 @@ func (db *sqliteDB) types() sqlTypes { return sqlTypes{text: "TEXT", number: "IN
 // sqliteConn is one connection, for statements and as an open transaction.
 type sqliteConn struct{ *sqlite.Conn }
 
-func (c sqliteConn) query(ctx context.Context, sql string, args []any, each func(row) error) error {
+func (c sqliteConn) query(ctx context.Context, sql string, args []any, each func(row) error) (err error) {
 	stmt, err := c.Prepare(sql)
 	if err != nil {
 		return err
@@ -267,19 +267,23 @@ func (c sqliteConn) query(ctx context.Context, sql string, args []any, each func
 		}
 		bindValue(stmt, i, args[n-1])
 	}
+	more := true
+	defer func() {
+		// Also after a panic: a statement that stays open holds on to a state of
+		// the file. The last step resets it by itself.
+		if more {
+			err = errors.Join(err, stmt.Reset())
+		}
+	}()
 	for {
 		if err := ctx.Err(); err != nil {
-			return errors.Join(err, stmt.Reset())
-		}
-		more, err := stmt.Step()
-		if err != nil {
 			return err
 		}
-		if !more {
-			return nil // Step has reset the statement
+		if more, err = stmt.Step(); err != nil || !more {
+			return err
 		}
 		if err := each(sqliteRow{stmt}); err != nil {
-			return errors.Join(err, stmt.Reset())
+			return err
 		}
 	}
 }

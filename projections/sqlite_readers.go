@@ -12,7 +12,9 @@ import (
 // sqliteReaders are connections that read. The library has a pool, but that
 // watches the context of each use in a goroutine of its own, which for a short
 // query takes as long as the query. Here a query looks at its context before
-// each row; what may go on for long without one sets an interrupt by itself.
+// each row. What may go on for long without one sets an interrupt by itself;
+// the longest that doesn't is a search that finds none of 100,000 members, some
+// 50 ms.
 type sqliteReaders chan *sqlite.Conn
 
 func openSQLiteReaders(path string, n int) (readers sqliteReaders, err error) {
