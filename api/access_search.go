@@ -30,7 +30,7 @@ type search struct {
 	name       string
 	need       needs
 	about      func(q *question) domain.Actor // who the caller asks about
-	candidates func(t *domain.Team, q *question, after int) iter.Seq2[int, candidate]
+	candidates func(t *domain.Team, q *question, after int, now time.Time) iter.Seq2[int, candidate]
 	append     func(out []byte, q *question, id string) []byte
 }
 
@@ -75,7 +75,7 @@ var (
 )
 
 // subjects are the members, or the API keys, of the team.
-func subjects(t *domain.Team, q *question, after int) iter.Seq2[int, candidate] {
+func subjects(t *domain.Team, q *question, after int, now time.Time) iter.Seq2[int, candidate] {
 	permission := q.permission()
 	as := func(id string) candidate {
 		return candidate{id: id, subject: domain.Actor{Type: domain.ActorType(q.subject.kind), ID: id}, permission: permission, site: q.site()}
@@ -83,7 +83,7 @@ func subjects(t *domain.Team, q *question, after int) iter.Seq2[int, candidate] 
 	switch domain.ActorType(q.subject.kind) {
 	case domain.ActorUser:
 		return func(yield func(int, candidate) bool) {
-			for place, member := range t.Members(after) {
+			for place, member := range t.Members(after, now) {
 				if !yield(place, as(string(member.User))) {
 					return
 				}
@@ -102,7 +102,7 @@ func subjects(t *domain.Team, q *question, after int) iter.Seq2[int, candidate] 
 // product's resources one by one: what it decides holds for all of a type on a
 // site, or in the team when the type belongs to no site. So that is what is
 // found, under the id of the site or of the team.
-func places(t *domain.Team, q *question, after int) iter.Seq2[int, candidate] {
+func places(t *domain.Team, q *question, after int, _ time.Time) iter.Seq2[int, candidate] {
 	found := candidate{id: q.resource.team, subject: q.actor(), permission: q.permission(), site: q.site()}
 	resource, ok := t.Catalog().Resource(q.resource.kind)
 	if !ok {
@@ -122,7 +122,7 @@ func places(t *domain.Team, q *question, after int) iter.Seq2[int, candidate] {
 }
 
 // actions are what can be done to resources of the type.
-func actions(t *domain.Team, q *question, after int) iter.Seq2[int, candidate] {
+func actions(t *domain.Team, q *question, after int, _ time.Time) iter.Seq2[int, candidate] {
 	resource, _ := t.Catalog().Resource(q.resource.kind)
 	return numbered(after, resource.Actions, func(action string) candidate {
 		return candidate{id: action, subject: q.actor(), permission: permissionOf(q.resource.kind, action), site: q.site()}
@@ -199,11 +199,11 @@ type found struct {
 // look goes through the candidates beyond a place. What is found is at most
 // limit results.
 func (s *search) look(
-	t *domain.Team, q *question, after, limit int, judge func(candidate) (domain.Decision, error),
+	t *domain.Team, q *question, after, limit int, now time.Time, judge func(candidate) (domain.Decision, error),
 ) (found, error) {
 	out := found{last: after}
 	looked := 0
-	for place, c := range s.candidates(t, q, after) {
+	for place, c := range s.candidates(t, q, after, now) {
 		if looked++; looked > maxLooked {
 			out.more = true
 			return out, nil
@@ -263,7 +263,7 @@ func (s *Server) searching(kind *search) answerer {
 			if err := s.mayAsk(ctx, t, by, kind.about(&q), at); err != nil {
 				return err
 			}
-			results, err = kind.look(t, &q, from.After, from.Limit, func(c candidate) (domain.Decision, error) {
+			results, err = kind.look(t, &q, from.After, from.Limit, at, func(c candidate) (domain.Decision, error) {
 				return s.judge(ctx, t, c.subject, c.permission, c.site, at)
 			})
 			return err

@@ -300,7 +300,7 @@ func TestSearchesLookAtSoManyAtATime(t *testing.T) {
 	var pages []int
 	var got []string
 	for after, more := 0, true; more; {
-		page, err := subjectSearch.look(team, &q, after, 10, func(c candidate) (domain.Decision, error) {
+		page, err := subjectSearch.look(team, &q, after, 10, time.Now(), func(c candidate) (domain.Decision, error) {
 			return team.Can(c.subject, c.permission, c.site, time.Now()), nil
 		})
 		if err != nil {

@@ -2,8 +2,12 @@ package api
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
+
+	"roster/domain"
 )
 
 // The two long lists, members and the audit log, are asked for again and again,
@@ -56,11 +60,13 @@ func appendMember(b []byte, m *memberView) []byte {
 	b = appendItems(append(b, `,"sites":`...), m.Sites, appendMemberSite)
 	b = appendTexts(append(b, `,"overrides":{"granted":`...), m.Overrides.Granted)
 	b = appendTexts(append(b, `,"revoked":`...), m.Overrides.Revoked)
+	b = appendExpirations(b, m.Overrides.Expirations)
 	b = appendMoment(append(b, `},"joined_at":`...), &m.JoinedAt)
 	b = appendMoment(append(b, `,"last_sign_in_at":`...), m.LastSignInAt)
 	if m.TwoFactor != nil {
 		b = strconv.AppendBool(append(b, `,"two_factor":`...), *m.TwoFactor)
 	}
+	b = appendMoment(append(b, `,"expires_at":`...), m.ExpiresAt)
 	b = appendTexts(append(b, `,"actions":`...), m.Actions)
 	return append(b, '}')
 }
@@ -69,6 +75,25 @@ func appendMemberSite(b []byte, s *memberSiteView) []byte {
 	b = appendText(append(b, `{"site_id":`...), string(s.SiteID))
 	b = appendText(append(b, `,"name":`...), s.Name)
 	b = appendText(append(b, `,"role":`...), string(s.Role))
+	if s.ExpiresAt != nil {
+		b = appendMoment(append(b, `,"expires_at":`...), s.ExpiresAt)
+	}
+	return append(b, '}')
+}
+
+// appendExpirations appends when overrides end, in the order of their names.
+func appendExpirations(b []byte, ends map[domain.Permission]time.Time) []byte {
+	if len(ends) == 0 {
+		return b
+	}
+	b = append(b, `,"expirations":`...)
+	separator := byte('{')
+	for _, permission := range slices.Sorted(maps.Keys(ends)) {
+		at := ends[permission]
+		b = appendText(append(b, separator), string(permission))
+		b = appendMoment(append(b, ':'), &at)
+		separator = ','
+	}
 	return append(b, '}')
 }
 

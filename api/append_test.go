@@ -63,6 +63,14 @@ func fill(t *rapid.T, value reflect.Value) {
 				fill(t, value.Index(i))
 			}
 		}
+	case reflect.Map:
+		value.Set(reflect.MakeMap(value.Type()))
+		for range rapid.IntRange(0, 3).Draw(t, "entries") {
+			key, of := reflect.New(value.Type().Key()).Elem(), reflect.New(value.Type().Elem()).Elem()
+			key.SetString(rapid.StringMatching(`[a-z_]{1,8}:[a-z<"]{1,4}`).Draw(t, "permission"))
+			fill(t, of)
+			value.SetMapIndex(key, of)
+		}
 	case reflect.Struct:
 		for i := range value.NumField() {
 			fill(t, value.Field(i))

@@ -170,6 +170,7 @@ type changeStream struct {
 	watch   *commands.Watch
 	team    domain.TeamID // empty for all
 	token   string
+	until   time.Time // when the right to read ends by itself; zero for not
 
 	out bytes.Buffer // what is to be sent next
 }
@@ -185,6 +186,8 @@ func (c *changeStream) run(ctx context.Context) (reason string) {
 	defer beat.Stop()
 	defer life.Stop()
 	c.out.WriteString("retry: 1000\n\n")
+	ending := time.NewTimer(s.life)
+	defer ending.Stop()
 	for due := true; ; {
 		if err := c.step(ctx, due); err != nil {
 			if ctx.Err() != nil || errors.Is(err, errNotSent) {
@@ -192,11 +195,19 @@ func (c *changeStream) run(ctx context.Context) (reason string) {
 			}
 			return c.end(c.x.refuse(err).Code)
 		}
+		if !c.until.IsZero() {
+			ending.Reset(min(c.until.Sub(c.server.commands.Now()), s.life))
+		}
 		select {
 		case <-c.watch.Woken():
 			due = false
 		case <-beat.C:
 			due = true
+		case <-ending.C:
+			due = false // whoever may read on is asked for in any case
+			if err := c.over(ctx); err != nil {
+				return c.end(c.x.refuse(err).Code)
+			}
 		case <-life.C:
 			return c.end(reasonRenew)
 		case <-s.closing:
@@ -205,6 +216,12 @@ func (c *changeStream) run(ctx context.Context) (reason string) {
 			return reasonGone
 		}
 	}
+}
+
+// over refuses a reader whose right to read has ended by itself.
+func (c *changeStream) over(ctx context.Context) error {
+	_, err := c.mayRead(ctx, nil)
+	return err
 }
 
 // step sends the changes that there are and how far they go. When there are
@@ -258,13 +275,15 @@ func (c *changeStream) mayRead(ctx context.Context, changes []commands.Change) (
 		return readerView{actions: true}, nil
 	}
 	var view readerView
+	c.until = time.Time{}
 	_, err := c.server.commands.ViewTeam(ctx, c.x.caller, c.team, func(t *domain.Team, at time.Time) error {
 		view = readerView{actions: may(t, c.x.caller, domain.ActionReadAudit, at) == nil, members: map[domain.UserID]bool{}}
 		for i := range changes {
 			if user := changes[i].User; user != "" {
-				_, view.members[user] = t.Member(user)
+				_, view.members[user] = t.Member(user, at)
 			}
 		}
+		c.until = t.May(c.x.caller.Actor, domain.ActionViewTeam, at).Until
 		return may(t, c.x.caller, domain.ActionViewTeam, at)
 	})
 	return view, err

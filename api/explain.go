@@ -31,6 +31,7 @@ type explanation struct {
 	Allowed    bool              `json:"allowed"`
 	Reason     domain.Reason     `json:"reason" doc:"As in an evaluation."`
 	Role       domain.RoleKey    `json:"role,omitempty" doc:"The role that was decisive."`
+	Until      *time.Time        `json:"until" doc:"When the answer ends by time alone: by the end of a membership, a role on a site or an override. Null when it doesn't."`
 	Text       string            `json:"text" doc:"The same in a sentence."`
 	Catalog    catalogThenView   `json:"catalog"`
 	Steps      []stepView        `json:"steps" doc:"The events behind it, the oldest first."`
@@ -127,7 +128,7 @@ func (s *Server) explain(ctx context.Context, x *exchange, in *explainInput) (ex
 	catalog := then.Team.Catalog()
 	out := explanation{
 		User: who, Permission: in.Permission, SiteID: in.Site, AsOf: then.At, Position: then.Position,
-		Allowed: decision.Allowed, Reason: decision.Reason, Role: decision.Role,
+		Allowed: decision.Allowed, Reason: decision.Reason, Role: decision.Role, Until: optional(decision.Until),
 		Text: reasonText(then.Team, in.Permission, decision),
 		Catalog: catalogThenView{
 			Name: catalog.Name, Version: catalog.Version,

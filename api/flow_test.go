@@ -93,7 +93,7 @@ func TestACompanyFromSignUpToAuditLog(t *testing.T) {
 
 	// The members, as each of them may act on the others.
 	members := w.call("GET", team+"/members", nil, admin.auth()).is(200)
-	for i, want := range []string{"Ada OWNER []", "Grace Hopper ADMIN []", "A Person MEMBER [remove]"} {
+	for i, want := range []string{"Ada OWNER []", "Grace Hopper ADMIN []", "A Person MEMBER [edit_expiry remove]"} {
 		if got := fmt.Sprint(members.at("data", i, "name"), " ", members.at("data", i, "role"), " ", members.at("data", i, "actions")); got != want {
 			t.Errorf("member %d: %s, want %s", i, got, want)
 		}

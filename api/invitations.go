@@ -21,12 +21,13 @@ type personView struct {
 type siteGrantView struct {
 	SiteID domain.SiteID  `json:"site_id"`
 	Role   domain.RoleKey `json:"role"`
+	EndingView
 }
 
 func viewGrants(grants []domain.SiteGrant) []siteGrantView {
 	views := make([]siteGrantView, len(grants))
 	for i, grant := range grants {
-		views[i] = siteGrantView{SiteID: grant.Site, Role: grant.Role}
+		views[i] = siteGrantView{grant.Site, grant.Role, ending(grant.ExpiresAt)}
 	}
 	return views
 }
@@ -49,14 +50,17 @@ type invitationView struct {
 	CreatedAt time.Time               `json:"created_at"`
 	ExpiresAt time.Time               `json:"expires_at"`
 	InvitedBy personView              `json:"invited_by"`
-	URL       string                  `json:"url,omitempty" doc:"The link, while the invitation is pending: to hand over when the message didn't arrive."`
-	Delivery  *deliveryView           `json:"delivery,omitempty" doc:"How the message fared; absent when the past was asked for."`
+
+	AccessExpiresAt *time.Time `json:"access_expires_at" doc:"When the membership that it leads to ends by itself; null for never."`
+
+	URL      string        `json:"url,omitempty" doc:"The link, while the invitation is pending: to hand over when the message didn't arrive."`
+	Delivery *deliveryView `json:"delivery,omitempty" doc:"How the message fared; absent when the past was asked for."`
 }
 
 func viewInvited(i commands.Invitation) invitationView {
 	return invitationView{
 		ID: i.ID, Email: i.Email, Name: i.Name, Role: i.Role, Sites: viewGrants(i.Sites), Status: i.Status,
-		CreatedAt: i.CreatedAt, ExpiresAt: i.ExpiresAt, URL: i.URL,
+		CreatedAt: i.CreatedAt, ExpiresAt: i.ExpiresAt, AccessExpiresAt: optional(i.AccessExpiresAt), URL: i.URL,
 		InvitedBy: personView{Type: i.InvitedBy.Type, ID: i.InvitedBy.ID},
 		Delivery:  &deliveryView{Status: domain.DeliveryQueued},
 	}
@@ -65,7 +69,7 @@ func viewInvited(i commands.Invitation) invitationView {
 func (s *Server) viewInvitation(i *projections.Invitation) invitationView {
 	view := invitationView{
 		ID: i.ID, Email: i.Email, Name: i.Name, Role: i.Role, Sites: viewGrants(i.Sites), Status: i.Status,
-		CreatedAt: i.InvitedAt, ExpiresAt: i.ExpiresAt,
+		CreatedAt: i.InvitedAt, ExpiresAt: i.ExpiresAt, AccessExpiresAt: optional(i.AccessExpiresAt),
 		InvitedBy: personView{Type: i.InvitedBy.Type, ID: i.InvitedBy.ID, Name: i.InvitedBy.Name, Email: i.InvitedBy.Email},
 		Delivery:  &deliveryView{Status: i.Delivery.Status, Detail: i.Delivery.Detail, At: optional(i.Delivery.At)},
 	}
@@ -81,10 +85,12 @@ type inviteBody struct {
 	Name  string          `json:"name,omitempty" maxLength:"400"`
 	Role  domain.RoleKey  `json:"role" minLength:"1" maxLength:"40" doc:"A key of the team's role catalog."`
 	Sites []siteGrantBody `json:"sites,omitempty" maxItems:"1000"`
+
+	AccessExpiresAt *time.Time `json:"access_expires_at,omitempty" nullable:"true" maxLength:"64" doc:"When the membership is to end by itself. The invitation never lasts longer."`
 }
 
 func (b *inviteBody) request() commands.InviteRequest {
-	return commands.InviteRequest{Email: b.Email, Name: b.Name, Role: b.Role, Sites: grants(b.Sites)}
+	return commands.InviteRequest{Email: b.Email, Name: b.Name, Role: b.Role, Sites: grants(b.Sites), AccessExpiresAt: endOf(b.AccessExpiresAt)}
 }
 
 type inviteInput struct {
@@ -130,7 +136,10 @@ type previewView struct {
 	Role      domain.RoleKey `json:"role"`
 	RoleName  string         `json:"role_name"`
 	ExpiresAt time.Time      `json:"expires_at"`
-	Next      string         `json:"next" enum:"sign_up,sign_in,accept,wrong_account" doc:"What to do next."`
+
+	AccessExpiresAt *time.Time `json:"access_expires_at" doc:"When the membership is to end by itself; null for never."`
+
+	Next string `json:"next" enum:"sign_up,sign_in,accept,wrong_account" doc:"What to do next."`
 }
 
 type teamNameView struct {
@@ -286,7 +295,7 @@ func (s *Server) previewInvitation(ctx context.Context, x *exchange, in *TokenPa
 	return previewView{
 		Team:  teamNameView{ID: preview.Team, Name: preview.TeamName},
 		Email: preview.Email, Name: preview.Name, Role: preview.Role, RoleName: preview.RoleName,
-		ExpiresAt: preview.ExpiresAt, Next: preview.Next,
+		ExpiresAt: preview.ExpiresAt, AccessExpiresAt: optional(preview.AccessExpiresAt), Next: preview.Next,
 	}, nil
 }
 

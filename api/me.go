@@ -13,8 +13,9 @@ import (
 // membershipView is one of the teams that a user is in.
 type membershipView struct {
 	TeamRoleView
-	JoinedAt  time.Time `json:"joined_at"`
-	TwoFactor dutyView  `json:"two_factor"`
+	JoinedAt  time.Time  `json:"joined_at"`
+	ExpiresAt *time.Time `json:"expires_at" doc:"When the membership ends by itself; null for never."`
+	TwoFactor dutyView   `json:"two_factor"`
 }
 
 // dutyView is what a team asks of a member's sign-in.
@@ -78,7 +79,7 @@ func (s *Server) meOperations() {
 // now: somebody who was removed must not find it in the list for as long as
 // the read model takes.
 func (s *Server) teamsOf(ctx context.Context, user domain.UserID, chosen domain.TeamID) ([]membershipView, domain.TeamID, error) {
-	memberships, err := s.projections.TeamsOf(ctx, user)
+	memberships, err := s.projections.TeamsOf(ctx, user, s.commands.Now())
 	if err != nil {
 		return nil, "", err
 	}
@@ -87,12 +88,12 @@ func (s *Server) teamsOf(ctx context.Context, user domain.UserID, chosen domain.
 	var active domain.TeamID
 	for _, membership := range memberships {
 		view := membershipView{JoinedAt: membership.JoinedAt}
-		_, err := s.commands.ViewOwnTeam(ctx, self, membership.Team, func(t *domain.Team, _ time.Time) error {
+		_, err := s.commands.ViewOwnTeam(ctx, self, membership.Team, func(t *domain.Team, now time.Time) error {
 			view.TeamRoleView = TeamRoleView{ID: t.ID(), Name: t.Name(), Catalog: t.Catalog().Name, Plan: t.PlanKey()}
-			if member, ok := t.Member(user); ok {
-				view.Role = member.Role
+			if member, ok := t.Member(user, now); ok {
+				view.Role, view.ExpiresAt = member.Role, optional(member.ExpiresAt)
 			}
-			deadline, required := t.TwoFactorDeadline(user)
+			deadline, required := t.TwoFactorDeadline(user, now)
 			view.TwoFactor = dutyView{Required: required, Deadline: optional(deadline), Met: !required}
 			return nil
 		})

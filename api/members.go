@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -23,7 +24,15 @@ type memberSiteView struct {
 	SiteID domain.SiteID  `json:"site_id"`
 	Name   string         `json:"name"`
 	Role   domain.RoleKey `json:"role"`
+	EndingView
 }
+
+// EndingView is when something ends by itself.
+type EndingView struct {
+	ExpiresAt *time.Time `json:"expires_at,omitempty" doc:"When it ends by itself; absent for never."`
+}
+
+func ending(at time.Time) EndingView { return EndingView{optional(at)} }
 
 // memberView is a member as the caller sees them.
 type memberView struct {
@@ -37,13 +46,20 @@ type memberView struct {
 	JoinedAt      time.Time        `json:"joined_at"`
 	LastSignInAt  *time.Time       `json:"last_sign_in_at" doc:"Null for one who never signed in."`
 	TwoFactor     *bool            `json:"two_factor,omitempty" doc:"Whether they have a second factor; shown to those who may manage the team's security, of members as they are now."`
-	Actions       []string         `json:"actions" doc:"What the caller may do to this member: change_role, edit_permissions, edit_sites, remove."`
+	ExpiresAt     *time.Time       `json:"expires_at" doc:"When the membership ends by itself; null for never."`
+	Actions       []string         `json:"actions" doc:"What the caller may do to this member: change_role, edit_permissions, edit_sites, edit_expiry, remove."`
 }
 
 // overridesView is the whole set of a member's overrides.
 type overridesView struct {
 	Granted []domain.Permission `json:"granted" maxItems:"256" doc:"Permissions beyond the role."`
 	Revoked []domain.Permission `json:"revoked" maxItems:"256" doc:"Permissions of the role that are taken away."`
+
+	Expirations map[domain.Permission]time.Time `json:"expirations,omitempty" doc:"When some of them end by themselves."`
+}
+
+func viewOverrides(o domain.Overrides) overridesView {
+	return overridesView{Granted: listOf(o.Granted), Revoked: listOf(o.Revoked), Expirations: o.Expirations}
 }
 
 type listMembersInput struct {
@@ -67,16 +83,66 @@ type roleInput struct {
 
 type overridesInput struct {
 	MemberPath
-	Body struct {
-		Granted []permissionText `json:"granted" maxItems:"256"`
-		Revoked []permissionText `json:"revoked" maxItems:"256"`
+	Body OverridesBody
+}
+
+// OverridesBody is the whole set of a member's overrides, as a caller gives it.
+type OverridesBody struct {
+	Granted     []permissionText     `json:"granted" maxItems:"256"`
+	Revoked     []permissionText     `json:"revoked" maxItems:"256"`
+	ExpiresAt   *time.Time           `json:"expires_at,omitempty" nullable:"true" maxLength:"64" doc:"When all of them end by themselves, but for those in expirations."`
+	Expirations map[string]time.Time `json:"expirations,omitempty" maxProperties:"256" doc:"When single ones do, by the permission."`
+}
+
+func (b *OverridesBody) overrides() domain.Overrides {
+	o := domain.Overrides{
+		Granted: permissions(b.Granted), Revoked: permissions(b.Revoked), Expirations: make(map[domain.Permission]time.Time),
 	}
+	if b.ExpiresAt != nil {
+		for _, permission := range slices.Concat(o.Granted, o.Revoked) {
+			o.Expirations[permission] = endOf(b.ExpiresAt)
+		}
+	}
+	for permission, at := range b.Expirations {
+		o.Expirations[domain.Permission(permission)] = endOf(&at)
+	}
+	return o
+}
+
+// pointing makes a refusal of the ends point at the one field that was given.
+func (b *OverridesBody) pointing(err error) error {
+	if refusal, ok := errors.AsType[*domain.Error](err); ok && refusal.Field == "#/expirations" && len(b.Expirations) == 0 {
+		moved := *refusal
+		moved.Field = "#/expires_at"
+		return &moved
+	}
+	return err
+}
+
+type expiryInput struct {
+	MemberPath
+	Body struct {
+		ExpiresAt *time.Time `json:"expires_at" maxLength:"64" doc:"When the membership is to end by itself; null for never."`
+	}
+}
+
+// endOf is an end as a caller gives it; zero for none. The zero time, as text,
+// is a time in the past like any other.
+func endOf(at *time.Time) time.Time {
+	switch {
+	case at == nil:
+		return time.Time{}
+	case at.IsZero():
+		return time.Unix(0, 0).UTC()
+	}
+	return *at
 }
 
 // siteGrantBody is a role on a site, as a caller gives it.
 type siteGrantBody struct {
-	SiteID domain.SiteID  `json:"site_id" minLength:"1" maxLength:"64"`
-	Role   domain.RoleKey `json:"role" minLength:"1" maxLength:"40"`
+	SiteID    domain.SiteID  `json:"site_id" minLength:"1" maxLength:"64"`
+	Role      domain.RoleKey `json:"role" minLength:"1" maxLength:"40"`
+	ExpiresAt *time.Time     `json:"expires_at,omitempty" nullable:"true" maxLength:"64" doc:"When it ends by itself."`
 }
 
 type grantsInput struct {
@@ -112,6 +178,13 @@ func (s *Server) memberOperations() {
 		id: "set-sites", method: http.MethodPut, path: "/v1/teams/{team}/members/{user}/sites", tag: tagMembers,
 		summary: "Replace a member's roles on sites", about: "The whole set, as one change.", access: authenticated,
 	}, s.setSites)
+	answers(s, operation{
+		id: "set-expiry", method: http.MethodPut, path: "/v1/teams/{team}/members/{user}/expiry", tag: tagMembers,
+		summary: "Say when a membership ends by itself",
+		about: "From that instant on the person is no member, and their seat is free. It takes the permission to remove the member, and " +
+			"to put the end off also what inviting somebody with their role takes. Nobody gives access that lasts longer than their own.",
+		access: authenticated,
+	}, s.setExpiry)
 	acts(s, operation{
 		id: "remove-member", method: http.MethodDelete, path: "/v1/teams/{team}/members/{user}", tag: tagMembers,
 		summary: "Remove a member",
@@ -128,35 +201,36 @@ func (s *Server) memberOperations() {
 // memberLook is what a caller sees of the members of a team now.
 type memberLook struct {
 	team    *domain.Team
+	at      time.Time
 	actions func(*domain.Member) []string
 	factors bool // whether they have a second factor
 }
 
 func lookAtMembers(t *domain.Team, x *exchange, at time.Time) memberLook {
 	return memberLook{
-		team: t, actions: t.MemberActions(x.caller.Actor, at), factors: may(t, x.caller, domain.ActionManageSecurity, at) == nil,
+		team: t, at: at, actions: t.MemberActions(x.caller.Actor, at), factors: may(t, x.caller, domain.ActionManageSecurity, at) == nil,
 	}
 }
 
 // view puts together what the read model has of a member and what the team
 // decides about them now; false for one who has gone since.
 func (l *memberLook) view(m *projections.Member) (memberView, bool) {
-	member, ok := l.team.Member(m.User)
+	member, ok := l.team.Member(m.User, l.at)
 	if !ok {
 		return memberView{}, false
 	}
 	view := memberView{
 		UserID: m.User, Email: m.Email, Name: m.Name, EmailVerified: m.EmailVerified, Role: m.Role,
 		Sites:     make([]memberSiteView, len(m.Sites)),
-		Overrides: overridesView{Granted: listOf(m.Overrides.Granted), Revoked: listOf(m.Overrides.Revoked)},
-		JoinedAt:  m.JoinedAt, LastSignInAt: optional(m.LastSignInAt),
+		Overrides: viewOverrides(m.Overrides),
+		JoinedAt:  m.JoinedAt, LastSignInAt: optional(m.LastSignInAt), ExpiresAt: optional(m.ExpiresAt),
 		Actions: l.actions(member),
 	}
 	if l.factors {
 		view.TwoFactor = &m.TwoFactor
 	}
 	for i, site := range m.Sites {
-		view.Sites[i] = memberSiteView{SiteID: site.Site, Name: site.Name, Role: site.Role}
+		view.Sites[i] = memberSiteView{site.Site, site.Name, site.Role, ending(site.ExpiresAt)}
 	}
 	return view, true
 }
@@ -204,7 +278,7 @@ func (s *Server) listMembers(ctx context.Context, x *exchange, in *listMembersIn
 		return none, err
 	}
 	members, next, err := s.projections.Members(ctx, in.Team, projections.MembersFilter{
-		Query: in.Query, Limit: in.Limit, After: after,
+		Query: in.Query, Now: s.commands.Now(), Limit: in.Limit, After: after,
 	})
 	if err != nil {
 		return none, err
@@ -241,7 +315,7 @@ func (s *Server) getMember(ctx context.Context, x *exchange, in *getMemberInput)
 
 // member reads one member.
 func (s *Server) member(ctx context.Context, x *exchange, team domain.TeamID, user domain.UserID) (view memberView, err error) {
-	found, err := s.projections.Member(ctx, team, user)
+	found, err := s.projections.Member(ctx, team, user, s.commands.Now())
 	if err != nil {
 		return memberView{}, err
 	}
@@ -293,11 +367,9 @@ func permissions(given []permissionText) []domain.Permission {
 }
 
 func (s *Server) setPermissions(ctx context.Context, x *exchange, in *overridesInput) (memberView, error) {
-	done, err := s.commands.SetOverrides(ctx, x.caller, in.Team, in.User, domain.Overrides{
-		Granted: permissions(in.Body.Granted), Revoked: permissions(in.Body.Revoked),
-	})
+	done, err := s.commands.SetOverrides(ctx, x.caller, in.Team, in.User, in.Body.overrides())
 	if err != nil {
-		return memberView{}, err
+		return memberView{}, in.Body.pointing(err)
 	}
 	s.wrote(x, x.caller.User, done)
 	return s.changed(ctx, x, in.MemberPath, done.Position)
@@ -306,13 +378,22 @@ func (s *Server) setPermissions(ctx context.Context, x *exchange, in *overridesI
 func grants(given []siteGrantBody) []domain.SiteGrant {
 	out := make([]domain.SiteGrant, len(given))
 	for i, grant := range given {
-		out[i] = domain.SiteGrant{Site: grant.SiteID, Role: grant.Role}
+		out[i] = domain.SiteGrant{Site: grant.SiteID, Role: grant.Role, ExpiresAt: endOf(grant.ExpiresAt)}
 	}
 	return out
 }
 
 func (s *Server) setSites(ctx context.Context, x *exchange, in *grantsInput) (memberView, error) {
 	done, err := s.commands.SetSites(ctx, x.caller, in.Team, in.User, grants(in.Body.Sites))
+	if err != nil {
+		return memberView{}, err
+	}
+	s.wrote(x, x.caller.User, done)
+	return s.changed(ctx, x, in.MemberPath, done.Position)
+}
+
+func (s *Server) setExpiry(ctx context.Context, x *exchange, in *expiryInput) (memberView, error) {
+	done, err := s.commands.SetExpiry(ctx, x.caller, in.Team, in.User, endOf(in.Body.ExpiresAt))
 	if err != nil {
 		return memberView{}, err
 	}

@@ -52,6 +52,7 @@ type schema struct {
 	AdditionalProperties any
 	Items                *schema
 	MaxLength, MaxItems  *int
+	MaxProperties        *int
 	MinLength            int
 }
 
@@ -187,6 +188,11 @@ func (d *openAPI) wantBounded(t *testing.T, at string, s *schema, open bool) {
 			t.Errorf("%s: list without maxItems", at)
 		}
 		d.wantBounded(t, at+"[]", s.Items, open)
+	case strings.Contains(kind, "object") && len(s.Properties) == 0 && s.MaxProperties != nil:
+		// By names that the caller chooses, so many of them at most.
+		if of, ok := s.AdditionalProperties.(map[string]any); !ok || of["format"] != "date-time" {
+			t.Errorf("%s: additionalProperties is %v", at, s.AdditionalProperties)
+		}
 	case strings.Contains(kind, "object"):
 		// The detail of a host's own action is the host's; its size is bounded.
 		if s.AdditionalProperties != (open || strings.HasSuffix(at, ".detail")) {

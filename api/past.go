@@ -80,7 +80,7 @@ func (s *Server) membersThen(ctx context.Context, x *exchange, in *listMembersIn
 	}
 	var views []memberView
 	last, more := 0, false
-	for place, member := range past.Team.Members(after) {
+	for place, member := range past.Team.Members(after, past.At) {
 		person, err := s.commands.AccountThen(ctx, member.User, past)
 		if err != nil {
 			return none, err
@@ -115,7 +115,7 @@ func (s *Server) memberThen(ctx context.Context, x *exchange, in *getMemberInput
 	if err != nil {
 		return memberView{}, err
 	}
-	member, ok := past.Team.Member(in.User)
+	member, ok := past.Team.Member(in.User, past.At)
 	if !ok {
 		return memberView{}, domain.ErrNotFound
 	}
@@ -143,12 +143,12 @@ func memberOf(t *domain.Team, member *domain.Member, person commands.Account) me
 	view := memberView{
 		UserID: member.User, Email: person.Email, Name: person.Name, EmailVerified: person.Verified, Role: member.Role,
 		Sites:     make([]memberSiteView, 0, len(member.Sites)),
-		Overrides: overridesView{Granted: listOf(overrides.Granted), Revoked: listOf(overrides.Revoked)},
-		JoinedAt:  member.JoinedAt, Actions: []string{}, // nobody changes the past
+		Overrides: viewOverrides(overrides),
+		JoinedAt:  member.JoinedAt, ExpiresAt: optional(member.ExpiresAt), Actions: []string{}, // nobody changes the past
 	}
 	for _, grant := range member.Sites {
 		if site, ok := t.Site(grant.Site); ok {
-			view.Sites = append(view.Sites, memberSiteView{SiteID: grant.Site, Name: site.Name, Role: grant.Role})
+			view.Sites = append(view.Sites, memberSiteView{grant.Site, site.Name, grant.Role, ending(grant.ExpiresAt)})
 		}
 	}
 	return view
@@ -200,7 +200,7 @@ func (s *Server) viewInvitationThen(ctx context.Context, past *commands.Past, i 
 	inviter, err := s.personThen(ctx, past, i.InvitedBy)
 	return invitationView{
 		ID: i.ID, Email: email, Name: name, Role: i.Role, Sites: viewGrants(i.Sites), Status: i.StatusAt(past.At),
-		CreatedAt: i.InvitedAt, ExpiresAt: i.ExpiresAt, InvitedBy: inviter,
+		CreatedAt: i.InvitedAt, ExpiresAt: i.ExpiresAt, AccessExpiresAt: optional(i.AccessExpiresAt), InvitedBy: inviter,
 	}, err
 }
 

@@ -44,6 +44,7 @@ type accessView struct {
 	Overrides    overridesView    `json:"overrides"`
 	JoinedAt     time.Time        `json:"joined_at"`
 	LastSignInAt *time.Time       `json:"last_sign_in_at" doc:"By then; null for one who hadn't signed in."`
+	ExpiresAt    *time.Time       `json:"expires_at" doc:"When the membership ends by itself; null for never."`
 	Story        []storyView      `json:"story" doc:"How it came about: the events behind it, the oldest first."`
 	Kept         *keptView        `json:"kept" doc:"The last time that an access review kept this member; null when none has since they joined."`
 }
@@ -116,7 +117,7 @@ func (s *Server) accessReport(ctx context.Context, x *exchange, in *reportInput)
 	out := &report{AsOf: then.At, Position: then.Position}
 	var members []*domain.Member
 	last, more := 0, false
-	for place, member := range then.Team.Members(after) {
+	for place, member := range then.Team.Members(after, then.At) {
 		if more = len(members) == in.Limit; more {
 			break
 		}
@@ -154,7 +155,7 @@ func (r *reporter) members(ctx context.Context, members []*domain.Member, storie
 		m := &shown[i]
 		views[i] = accessView{
 			UserID: m.UserID, Name: m.Name, Email: m.Email, Role: m.Role, Sites: m.Sites, Overrides: m.Overrides,
-			JoinedAt: m.JoinedAt, LastSignInAt: m.LastSignInAt, Story: []storyView{},
+			JoinedAt: m.JoinedAt, LastSignInAt: m.LastSignInAt, ExpiresAt: m.ExpiresAt, Story: []storyView{},
 		}
 		views[i].RoleName, views[i].Level = r.role(m.Role)
 		for _, step := range stories[member.User] {
@@ -212,7 +213,7 @@ func (r *reporter) known(ctx context.Context, users []domain.UserID) (map[domain
 	if !r.present {
 		return nil, nil
 	}
-	rows, err := r.projections.SomeMembers(ctx, r.then.Team.ID(), users)
+	rows, err := r.projections.SomeMembers(ctx, r.then.Team.ID(), users, r.then.At)
 	if err != nil {
 		return nil, err
 	}
@@ -303,9 +304,9 @@ func (r *reporter) text(event domain.Event, user domain.UserID, by string) strin
 	case domain.TeamCreated:
 		return "Made the team."
 	case domain.MemberInvited:
-		return fmt.Sprintf("Invited as %s%s by %s.", r.roleName(e.Role), r.onSites(e.Sites), by)
+		return fmt.Sprintf("Invited as %s%s%s by %s.", r.roleName(e.Role), r.onSites(e.Sites), untilText(e.AccessExpiresAt), by)
 	case domain.MemberJoined:
-		return fmt.Sprintf("Joined as %s%s.", r.roleName(e.Role), r.onSites(e.Sites))
+		return fmt.Sprintf("Joined as %s%s%s.", r.roleName(e.Role), r.onSites(e.Sites), untilText(e.ExpiresAt))
 	case domain.RoleChanged:
 		return fmt.Sprintf("Changed from %s to %s by %s.", r.roleName(e.From), r.roleName(e.To), by)
 	case domain.OwnershipTransferred:
@@ -319,7 +320,17 @@ func (r *reporter) text(event domain.Event, user domain.UserID, by string) strin
 		}
 		return fmt.Sprintf("Put%s by %s.", r.onSites(e.After), by)
 	case domain.PermissionsChanged:
-		return fmt.Sprintf("Overrides set by %s: granted %s; revoked %s.", by, permissionList(e.After.Granted), permissionList(e.After.Revoked))
+		return fmt.Sprintf("Overrides set by %s: granted %s; revoked %s.", by, permissionList(e.After.Granted, e.After.Expirations), permissionList(e.After.Revoked, e.After.Expirations))
+	case domain.ExpiryChanged:
+		if e.After.IsZero() {
+			return fmt.Sprintf("Membership made lasting by %s.", by)
+		}
+		return fmt.Sprintf("Membership limited by %s%s.", by, untilText(e.After))
+	case domain.SitesExpired:
+		return fmt.Sprintf("Access ended by itself:%s.", r.onSites(e.Sites))
+	case domain.PermissionsExpired:
+		return fmt.Sprintf("Overrides ended by themselves: granted %s; revoked %s.",
+			permissionList(e.Overrides.Granted, e.Overrides.Expirations), permissionList(e.Overrides.Revoked, e.Overrides.Expirations))
 	case domain.RoleDefined:
 		return fmt.Sprintf("%s was defined by %s.", r.roleName(e.Role.Key), by)
 	case domain.RoleEdited:
@@ -336,24 +347,33 @@ func (r *reporter) onSites(grants []domain.SiteGrant) string {
 		if site, ok := r.then.Team.Site(grant.Site); ok {
 			name = site.Name
 		}
-		parts[i] = " on " + name + " as " + r.roleName(grant.Role)
+		parts[i] = " on " + name + " as " + r.roleName(grant.Role) + untilText(grant.ExpiresAt)
 	}
 	return strings.Join(parts, " and")
 }
 
-func permissionList(permissions []domain.Permission) string {
+// untilText is " until 2026-01-31T12:00:00Z"; nothing for what doesn't end.
+func untilText(at time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	return " until " + instantText(&at)
+}
+
+func permissionList(permissions []domain.Permission, ends map[domain.Permission]time.Time) string {
 	if len(permissions) == 0 {
 		return "nothing"
 	}
-	return joined(permissions, ", ")
+	return strings.Join(withEnds(permissions, ends), ", ")
 }
 
-func joined[T ~string](items []T, separator string) string {
-	texts := make([]string, len(items))
-	for i, item := range items {
-		texts[i] = string(item)
+// withEnds are permissions with when they end.
+func withEnds(permissions []domain.Permission, ends map[domain.Permission]time.Time) []string {
+	texts := make([]string, len(permissions))
+	for i, permission := range permissions {
+		texts[i] = string(permission) + untilText(ends[permission])
 	}
-	return strings.Join(texts, separator)
+	return texts
 }
 
 var reportColumns = []string{
@@ -384,7 +404,7 @@ func (r *reporter) writeCSV(ctx context.Context, w *csv.Writer, pause func() err
 		}
 		return pause()
 	}
-	for _, member := range r.then.Team.Members(0) {
+	for _, member := range r.then.Team.Members(0, r.then.At) {
 		if piece = append(piece, member); len(piece) < reportPiece {
 			continue
 		}
@@ -412,14 +432,18 @@ func (r *reporter) memberRow(m *accessView) []string {
 	sites, story := make([]string, len(m.Sites)), make([]string, len(m.Story))
 	for i, site := range m.Sites {
 		sites[i] = site.Name + ": " + r.roleName(site.Role)
+		if site.ExpiresAt != nil {
+			sites[i] += untilText(*site.ExpiresAt)
+		}
 	}
 	for i, step := range m.Story {
 		story[i] = instantText(&step.At) + " " + step.Text + " [" + string(step.EventID) + "]"
 	}
 	row := []string{
 		"member", string(m.UserID), m.Name, m.Email, string(m.Role), m.RoleName, strconv.Itoa(m.Level), strings.Join(sites, "; "),
-		joined(m.Overrides.Granted, " "), joined(m.Overrides.Revoked, " "), instantText(&m.JoinedAt), instantText(m.LastSignInAt),
-		"", "", strings.Join(story, " "), "", "", "",
+		strings.Join(withEnds(m.Overrides.Granted, m.Overrides.Expirations), " "), strings.Join(withEnds(m.Overrides.Revoked, m.Overrides.Expirations), " "),
+		instantText(&m.JoinedAt), instantText(m.LastSignInAt),
+		"", instantText(m.ExpiresAt), strings.Join(story, " "), "", "", "",
 	}
 	if m.Kept != nil {
 		copy(row[len(row)-3:], []string{instantText(&m.Kept.At), called(m.Kept.By), cmp.Or(m.Kept.Name, string(m.Kept.ReviewID))})

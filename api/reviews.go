@@ -209,12 +209,12 @@ func (s *Server) closeReview(ctx context.Context, x *exchange, in *ReviewPath) (
 func (s *Server) reviewNow(ctx context.Context, x *exchange, team domain.TeamID, id domain.ReviewID, done commands.Done) (reviewView, error) {
 	s.wrote(x, x.caller.User, done)
 	var review domain.Review
-	_, err := s.commands.ViewTeam(ctx, x.caller, team, func(t *domain.Team, _ time.Time) error {
+	_, err := s.commands.ViewTeam(ctx, x.caller, team, func(t *domain.Team, now time.Time) error {
 		found, ok := t.Review(id)
 		if !ok {
 			return domain.ErrNotFound
 		}
-		review = *found
+		review = t.Standing(found, now)
 		return nil
 	})
 	if err != nil {
@@ -241,7 +241,7 @@ func (s *Server) listReviews(ctx context.Context, x *exchange, in *listReviewsIn
 		}
 		found = found[:0]
 		for len(found) < in.Limit && before > len(found) {
-			found = append(found, *reviews[before-len(found)-1])
+			found = append(found, t.Standing(reviews[before-len(found)-1], at))
 		}
 		before -= len(found)
 		return nil
@@ -269,14 +269,14 @@ type reviewed struct {
 }
 
 // read takes a page out of a team as it is, or was when the review was closed.
-func (r *reviewed) read(t *domain.Team, id domain.ReviewID, after, limit int) error {
+func (r *reviewed) read(t *domain.Team, now time.Time, id domain.ReviewID, after, limit int) error {
 	found, ok := t.Review(id)
 	if !ok {
 		return domain.ErrNotFound
 	}
-	*r = reviewed{review: *found}
+	*r = reviewed{review: t.Standing(found, now)}
 	place := 0
-	for next, one := range t.UnderReview(after) {
+	for next, one := range t.UnderReview(after, now) {
 		if len(r.people) == limit {
 			r.last = place
 			break
@@ -298,7 +298,7 @@ func (s *Server) getReview(ctx context.Context, x *exchange, in *getReviewInput)
 		if err := mayReview(t, x.caller, at); err != nil {
 			return err
 		}
-		return now.read(t, in.ID, after, in.Limit)
+		return now.read(t, at, in.ID, after, in.Limit)
 	})
 	if err != nil {
 		return none, err
@@ -309,7 +309,7 @@ func (s *Server) getReview(ctx context.Context, x *exchange, in *getReviewInput)
 		if err != nil {
 			return none, err
 		}
-		if err := now.read(then.Team, in.ID, after, in.Limit); err != nil {
+		if err := now.read(then.Team, then.At, in.ID, after, in.Limit); err != nil {
 			return none, err
 		}
 		name = func(ctx context.Context, actor domain.Actor) (personView, error) {
@@ -337,9 +337,9 @@ func (s *Server) decideReview(ctx context.Context, x *exchange, in *decideInput)
 	}
 	s.wrote(x, x.caller.User, done)
 	var one domain.Reviewed
-	_, err = s.commands.ViewTeam(ctx, x.caller, in.Team, func(t *domain.Team, _ time.Time) error {
+	_, err = s.commands.ViewTeam(ctx, x.caller, in.Team, func(t *domain.Team, now time.Time) error {
 		var ok bool
-		if one, ok = t.Reviewed(in.User); !ok {
+		if one, ok = t.Reviewed(in.User, now); !ok {
 			return domain.ErrNotFound
 		}
 		return nil

@@ -59,9 +59,9 @@ func (s *Server) siteOperations() {
 
 func (s *Server) listSites(ctx context.Context, x *exchange, in *TeamPath) (list[siteView], error) {
 	var views []siteView
-	done, err := s.commands.ViewTeam(ctx, x.caller, in.Team, func(t *domain.Team, _ time.Time) error {
+	done, err := s.commands.ViewTeam(ctx, x.caller, in.Team, func(t *domain.Team, now time.Time) error {
 		for _, site := range t.Sites() {
-			if reaches(t, x, site.ID) {
+			if reaches(t, x, site.ID, now) {
 				views = append(views, viewSite(site))
 			}
 		}
@@ -76,8 +76,8 @@ func (s *Server) listSites(ctx context.Context, x *exchange, in *TeamPath) (list
 
 // reaches tells whether the caller may know of a site. Keys and the operator
 // belong to the team as a whole.
-func reaches(t *domain.Team, x *exchange, site domain.SiteID) bool {
-	member, ok := t.Member(x.caller.User)
+func reaches(t *domain.Team, x *exchange, site domain.SiteID, now time.Time) bool {
+	member, ok := t.Member(x.caller.User, now)
 	if !ok {
 		return true
 	}

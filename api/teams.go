@@ -116,7 +116,7 @@ func viewTeam(t *domain.Team, x *exchange, at time.Time) teamView {
 	if seats.Limit != domain.NoLimit {
 		view.Seats.Limit = &seats.Limit
 	}
-	if member, ok := t.Member(x.caller.User); ok {
+	if member, ok := t.Member(x.caller.User, at); ok {
 		view.Role = member.Role
 	} else if key, ok := t.APIKey(domain.APIKeyID(x.caller.Actor.ID)); ok {
 		view.Role = key.Role

@@ -28,9 +28,8 @@ type whatIfInput struct {
 			Role domain.RoleKey `json:"role" minLength:"1" maxLength:"40"`
 		} `json:"change_role,omitempty" doc:"A member would get this role."`
 		SetPermissions *struct {
-			User    domain.UserID    `json:"user_id" minLength:"1" maxLength:"64"`
-			Granted []permissionText `json:"granted" maxItems:"256"`
-			Revoked []permissionText `json:"revoked" maxItems:"256"`
+			User domain.UserID `json:"user_id" minLength:"1" maxLength:"64"`
+			OverridesBody
 		} `json:"set_permissions,omitempty" doc:"A member would have these overrides."`
 		SetSites *struct {
 			User  domain.UserID   `json:"user_id" minLength:"1" maxLength:"64"`
@@ -120,7 +119,7 @@ func (in *whatIfInput) proposal(by domain.Actor) (decide func(*domain.Team, time
 	if c := b.SetPermissions; c != nil {
 		given++
 		decide = func(t *domain.Team, now time.Time) ([]domain.Event, error) {
-			return t.SetOverrides(by, c.User, domain.Overrides{Granted: permissions(c.Granted), Revoked: permissions(c.Revoked)}, now)
+			return t.SetOverrides(by, c.User, c.overrides(), now)
 		}
 	}
 	if c := b.SetSites; c != nil {

@@ -26,6 +26,8 @@ type Preview struct {
 	RoleName  string
 	ExpiresAt time.Time
 	Next      string
+
+	AccessExpiresAt time.Time // when the membership is to end; zero for never
 }
 
 // PreviewInvitation shows an invitation to the holder of its link. It changes
@@ -82,7 +84,7 @@ func (s *Service) openInvitation(ctx context.Context, token string) (domain.Invi
 		}
 		found, _ := t.Invitation(ticket.invitation)
 		invitation, done = *found, Done{position, version}
-		preview = Preview{Team: t.ID(), TeamName: t.Name(), Role: found.Role, RoleName: string(found.Role), ExpiresAt: found.ExpiresAt}
+		preview = Preview{Team: t.ID(), TeamName: t.Name(), Role: found.Role, RoleName: string(found.Role), ExpiresAt: found.ExpiresAt, AccessExpiresAt: found.AccessExpiresAt}
 		if role, ok := t.Role(found.Role); ok {
 			preview.RoleName = role.Name
 		}
@@ -196,7 +198,12 @@ func (s *Service) joinAsNew(ctx context.Context, by Caller, ticket ticket, token
 	if err != nil {
 		return Accepted{}, Done{}, err
 	}
-	user := joined.Events[0].Event.(domain.MemberJoined).User
+	var user domain.UserID
+	for _, recorded := range joined.Events {
+		if event, ok := recorded.Event.(domain.MemberJoined); ok {
+			user = event.User
+		}
+	}
 	session, err := s.startSession(ctx, by.as(user), passwordAlone)
 	if err != nil {
 		return Accepted{}, Done{}, err
@@ -278,7 +285,7 @@ func (s *Service) teamRole(ctx context.Context, id domain.TeamID, user domain.Us
 	var role TeamRole
 	err := s.teams.view(ctx, string(id), func(t *domain.Team, _, _ uint64) {
 		role = TeamRole{ID: id, Name: t.Name(), Catalog: t.Catalog().Name, Plan: t.PlanKey()}
-		if member, ok := t.Member(user); ok {
+		if member, ok := t.Member(user, s.Now()); ok {
 			role.Role = member.Role
 		}
 	})

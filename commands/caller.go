@@ -163,20 +163,21 @@ func (s *Service) ViewOwnTeam(
 	}
 	var done Done
 	err := s.teams.ask(ctx, string(id), func(t *domain.Team, version, position uint64) error {
-		if !t.Live() || !inTeam(t, by) {
+		now := s.Now()
+		if !t.Live() || !inTeam(t, by, now) {
 			return domain.ErrNotFound
 		}
 		done = Done{Position: position, Version: version}
-		return look(t, s.Now())
+		return look(t, now)
 	})
 	return done, err
 }
 
 // inTeam tells whether the caller may know that the team exists.
-func inTeam(t *domain.Team, by Caller) bool {
+func inTeam(t *domain.Team, by Caller, now time.Time) bool {
 	switch by.Actor.Type {
 	case domain.ActorUser:
-		_, ok := t.Member(by.User)
+		_, ok := t.Member(by.User, now)
 		return ok
 	case domain.ActorAPIKey:
 		_, ok := t.APIKey(domain.APIKeyID(by.Actor.ID))

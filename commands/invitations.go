@@ -18,6 +18,8 @@ type InviteRequest struct {
 	Name  string // optional
 	Role  domain.RoleKey
 	Sites []domain.SiteGrant
+
+	AccessExpiresAt time.Time // when the membership is to end; zero for never
 }
 
 // Invitation is an invitation as those who may invite see it.
@@ -32,6 +34,8 @@ type Invitation struct {
 	CreatedAt time.Time
 	InvitedBy domain.Actor
 	URL       string
+
+	AccessExpiresAt time.Time // when the membership is to end; zero for never
 }
 
 // Invite asks an address to join a team.
@@ -48,7 +52,7 @@ func (s *Service) Invite(ctx context.Context, by Caller, team domain.TeamID, wan
 	}
 	new := domain.NewInvitation{
 		ID: domain.InvitationID(newID(ctx, domain.PrefixInvitation, "invitation/"+email)), Address: s.vault.Address(email),
-		Role: want.Role, Sites: want.Sites,
+		Role: want.Role, Sites: storedGrants(want.Sites), AccessExpiresAt: stored(want.AccessExpiresAt),
 	}
 	// The keys come out of a pool, so a refused invitation wastes nothing that
 	// was written for it.
@@ -75,6 +79,7 @@ func (s *Service) Invite(ctx context.Context, by Caller, team domain.TeamID, wan
 		ID: invited.Invitation, Email: email, Name: name, Role: invited.Role, Sites: invited.Sites,
 		Status: domain.StatusPending, ExpiresAt: invited.ExpiresAt, CreatedAt: out.commit.At,
 		InvitedBy: out.commit.Actor, URL: s.InvitationURL(team, invited.Invitation, 1),
+		AccessExpiresAt: invited.AccessExpiresAt,
 	}, out.Done, nil
 }
 
@@ -124,6 +129,7 @@ func (s *Service) Resend(ctx context.Context, by Caller, team domain.TeamID, id 
 		ID: id, Email: email, Name: name, Role: invitation.Role, Sites: invitation.Sites,
 		Status: domain.StatusPending, ExpiresAt: resent.ExpiresAt, CreatedAt: invitation.InvitedAt,
 		InvitedBy: invitation.InvitedBy, URL: s.InvitationURL(team, id, resent.Link),
+		AccessExpiresAt: invitation.AccessExpiresAt,
 	}, out.Done, err
 }
 

@@ -75,10 +75,12 @@ func (s *Service) TransferFacts(ctx context.Context, team domain.TeamID, version
 			return string(key)
 		}
 		owner, to = t.Owner(), transfer.To
+		now := s.Now()
+		_, there := t.Member(to, now)
 		facts = TransferFacts{
 			TeamName: t.Name(), OwnerRole: t.Catalog().OwnerRole().Name, PreviousOwnerRole: roleName(t.Catalog().Rules.PreviousOwnerRole),
 			Labels: t.Catalog().Labels, ExpiresAt: transfer.ExpiresAt,
-			Stands: !transfer.Ended && s.Now().Before(transfer.ExpiresAt),
+			Stands: there && !transfer.Ended && now.Before(transfer.ExpiresAt),
 		}
 	})
 	if err != nil || !facts.Stands {

@@ -27,7 +27,7 @@ func TestNotesAreTheReviewers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		one, _ := past.Team.Reviewed(vera.User)
+		one, _ := past.Team.Reviewed(vera.User, past.At)
 		note, err := s.Note(t.Context(), review, vera.User, one.Verdict)
 		if err != nil {
 			t.Fatal(err)

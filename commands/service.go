@@ -226,6 +226,7 @@ func (s *Service) settle(ctx context.Context, commit *eventstore.Commit) error {
 func revokes(event domain.Event) bool {
 	switch event.(type) {
 	case domain.RoleChanged, domain.PermissionsChanged, domain.SitesChanged, domain.MemberRemoved, domain.MemberLeft,
+		domain.ExpiryChanged, // the new end may be an earlier one
 		domain.OwnershipTransferred, domain.RoleEdited, domain.RoleDeleted, domain.SiteRemoved, domain.APIKeyRevoked, domain.TeamDeleted,
 		domain.InvitationCancelled, domain.InvitationResent, domain.InvitationDeclined,
 		domain.PasswordChanged, domain.CatalogPublished,

@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"roster/domain"
@@ -35,7 +36,7 @@ func (s *Service) onOwnTeam(
 		return outcome{}, domain.ErrNotFound
 	}
 	return do(ctx, s, s.teams, string(id), by, func(t *domain.Team, now time.Time) (decision, error) {
-		if !t.Live() || !inTeam(t, by) {
+		if !t.Live() || !inTeam(t, by, now) {
 			return decision{}, domain.ErrNotFound
 		}
 		return decided(decide(t, now))
@@ -110,8 +111,8 @@ func (s *Service) DeleteTeam(ctx context.Context, by Caller, team domain.TeamID)
 
 // SetPlan moves a team to another plan; only the operator may.
 func (s *Service) SetPlan(ctx context.Context, by Caller, team domain.TeamID, plan string) (Done, error) {
-	out, err := s.onTeam(ctx, by, team, func(t *domain.Team, _ time.Time) ([]domain.Event, error) {
-		return t.SetPlan(by.Actor, plan)
+	out, err := s.onTeam(ctx, by, team, func(t *domain.Team, now time.Time) ([]domain.Event, error) {
+		return t.SetPlan(by.Actor, plan, now)
 	})
 	return out.Done, err
 }
@@ -119,8 +120,8 @@ func (s *Service) SetPlan(ctx context.Context, by Caller, team domain.TeamID, pl
 // OperatorTransfer moves the ownership of a team to one of its members at
 // once; only the operator may.
 func (s *Service) OperatorTransfer(ctx context.Context, by Caller, team domain.TeamID, to domain.UserID) (Done, error) {
-	out, err := s.onTeam(ctx, by, team, func(t *domain.Team, _ time.Time) ([]domain.Event, error) {
-		return t.OperatorTransfer(by.Actor, to)
+	out, err := s.onTeam(ctx, by, team, func(t *domain.Team, now time.Time) ([]domain.Event, error) {
+		return t.OperatorTransfer(by.Actor, to, now)
 	})
 	return out.Done, err
 }
@@ -133,8 +134,47 @@ func (s *Service) ChangeRole(ctx context.Context, by Caller, team domain.TeamID,
 	return out.Done, err
 }
 
+// SetExpiry says when a membership ends by itself; never with the zero time.
+func (s *Service) SetExpiry(ctx context.Context, by Caller, team domain.TeamID, user domain.UserID, at time.Time) (Done, error) {
+	out, err := s.onTeam(ctx, by, team, func(t *domain.Team, now time.Time) ([]domain.Event, error) {
+		return t.SetExpiry(by.Actor, user, stored(at), now)
+	})
+	return out.Done, err
+}
+
+// ExpireMember records what of a member's access has ended by itself, if any of
+// that isn't recorded yet.
+func (s *Service) ExpireMember(ctx context.Context, team domain.TeamID, user domain.UserID) error {
+	_, err := do(ctx, s, s.teams, string(team), Caller{Actor: domain.Roster}, func(t *domain.Team, now time.Time) (decision, error) {
+		return decision{events: t.ExpireMember(user, now)}, nil
+	})
+	return err
+}
+
+// stored is a time that somebody gives, in the form in which events have it.
+func stored(at time.Time) time.Time {
+	if at.IsZero() {
+		return at
+	}
+	return at.UTC().Truncate(time.Microsecond)
+}
+
+// storedGrants are grants with their ends as events have them.
+func storedGrants(grants []domain.SiteGrant) []domain.SiteGrant {
+	out := slices.Clone(grants)
+	for i := range out {
+		out[i].ExpiresAt = stored(out[i].ExpiresAt)
+	}
+	return out
+}
+
 // SetOverrides replaces a member's overrides.
 func (s *Service) SetOverrides(ctx context.Context, by Caller, team domain.TeamID, user domain.UserID, overrides domain.Overrides) (Done, error) {
+	ends := make(map[domain.Permission]time.Time, len(overrides.Expirations))
+	for permission, at := range overrides.Expirations {
+		ends[permission] = stored(at)
+	}
+	overrides.Expirations = ends
 	out, err := s.onTeam(ctx, by, team, func(t *domain.Team, now time.Time) ([]domain.Event, error) {
 		return t.SetOverrides(by.Actor, user, overrides, now)
 	})
@@ -143,6 +183,7 @@ func (s *Service) SetOverrides(ctx context.Context, by Caller, team domain.TeamI
 
 // SetSites replaces a member's roles on sites.
 func (s *Service) SetSites(ctx context.Context, by Caller, team domain.TeamID, user domain.UserID, sites []domain.SiteGrant) (Done, error) {
+	sites = storedGrants(sites)
 	out, err := s.onTeam(ctx, by, team, func(t *domain.Team, now time.Time) ([]domain.Event, error) {
 		return t.SetSites(by.Actor, user, sites, now)
 	})
@@ -162,8 +203,8 @@ func (s *Service) Leave(ctx context.Context, by Caller, team domain.TeamID) (Don
 	if err := by.userOnly(); err != nil {
 		return Done{}, err
 	}
-	out, err := s.onOwnTeam(ctx, by, team, func(t *domain.Team, _ time.Time) ([]domain.Event, error) {
-		return t.Leave(by.User)
+	out, err := s.onOwnTeam(ctx, by, team, func(t *domain.Team, now time.Time) ([]domain.Event, error) {
+		return t.Leave(by.User, now)
 	})
 	return out.Done, err
 }

@@ -58,7 +58,7 @@ func (s *Service) Can(
 	case lacks:
 		return t.WithoutSecondFactor(decision), nil
 	}
-	if end, coming := t.TwoFactorDeadline(domain.UserID(by.ID)); coming && now.Before(end) {
+	if end, coming := t.TwoFactorDeadline(domain.UserID(by.ID), now); coming && now.Before(end) && (decision.Until.IsZero() || end.Before(decision.Until)) {
 		decision.Until = end // unless they set one up
 	}
 	return decision, nil

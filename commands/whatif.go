@@ -26,7 +26,7 @@ func (s *Service) WhatIf(
 	for _, event := range events {
 		after.Apply(event, domain.Meta{At: now.At, Actor: by.Actor})
 	}
-	return domain.Effects(now.Team, after), now, nil
+	return domain.Effects(now.Team, after, now.At), now, nil
 }
 
 // Undo turns an event of a team's past back, by a new command that has it as

@@ -32,8 +32,9 @@ type Decision struct {
 	Site    SiteID
 	Given   Given
 
-	// Until is when an answer that is allowed ends by time alone, whatever else
-	// happens; zero when it doesn't.
+	// Until is when the answer ends by time alone, whatever else happens: by the
+	// end of a membership, a role on a site, an override or a key. Zero when it
+	// doesn't.
 	Until time.Time
 }
 
@@ -44,7 +45,8 @@ type Decision struct {
 // permission beats a granted one, and that beats the role. What isn't allowed
 // is denied.
 //
-// It allocates nothing.
+// It allocates nothing, but for somebody of whose roles on sites and overrides
+// one has ended and that isn't recorded yet.
 func (t *Team) Can(by Actor, permission Permission, site SiteID, now time.Time) Decision {
 	index, ok := t.catalog.index[permission]
 	if !ok {
@@ -56,17 +58,17 @@ func (t *Team) Can(by Actor, permission Permission, site SiteID, now time.Time) 
 // unknownPermission stands for a permission that the catalog doesn't have.
 const unknownPermission = -1
 
-// holder is what an actor holds a role by: a membership or an API key, ended
-// ones included. Only one of the two is set.
+// holder is what an actor holds a role by: a membership at a moment, or an API
+// key, ended ones included. Only one of the two is set.
 type holder struct {
 	member *Member
 	key    *APIKey
 }
 
-func (t *Team) holder(by Actor) (who holder, ok bool) {
+func (t *Team) holder(by Actor, now time.Time) (who holder, ok bool) {
 	switch by.Type {
 	case ActorUser:
-		who.member, ok = t.members[UserID(by.ID)]
+		who.member, ok = t.member(UserID(by.ID), now)
 	case ActorAPIKey:
 		who.key, ok = t.keys[APIKeyID(by.ID)]
 	case ActorSystem: // holds no role
@@ -77,7 +79,7 @@ func (t *Team) holder(by Actor) (who holder, ok bool) {
 func (t *Team) can(by Actor, index int, site SiteID, now time.Time) Decision {
 	// Who asks comes first, so that somebody outside can't find out which teams
 	// and sites there are.
-	who, ok := t.holder(by)
+	who, ok := t.holder(by, now)
 	switch {
 	case !ok || !t.Live():
 		return Decision{Reason: ReasonNotMember}
@@ -97,8 +99,9 @@ func (t *Team) can(by Actor, index int, site SiteID, now time.Time) Decision {
 	return t.memberCan(who.member, index, site)
 }
 
+// memberCan decides for a member as they are now.
 func (t *Team) memberCan(member *Member, index int, site SiteID) Decision {
-	source := Decision{Reason: ReasonRole, Role: member.Role, Given: member.RoleGiven}
+	source := Decision{Reason: ReasonRole, Role: member.Role, Given: member.RoleGiven, Until: member.ExpiresAt}
 	role, ok := t.Role(member.Role)
 	if t.catalog.scoped.Has(index) && len(t.sites) > 0 && (!ok || !role.AllSites) {
 		if site == "" {
@@ -108,19 +111,30 @@ func (t *Team) memberCan(member *Member, index int, site SiteID) Decision {
 		if !granted {
 			return Decision{Reason: ReasonNoSiteGrant, Site: site}
 		}
-		source = Decision{Reason: ReasonSiteGrant, Role: grant.Role, Site: site, Given: grant.Given}
+		source = Decision{
+			Reason: ReasonSiteGrant, Role: grant.Role, Site: site, Given: grant.Given, Until: sooner(member.ExpiresAt, grant.ExpiresAt),
+		}
 		role, ok = t.Role(grant.Role)
 	}
+	inRole := ok && role.Permissions.Has(index)
 	switch {
 	case member.Revoked.Has(index):
-		return Decision{Reason: ReasonRevoked, Role: source.Role, Site: source.Site, Given: member.OverridesGiven}
+		denied := Decision{Reason: ReasonRevoked, Role: source.Role, Site: source.Site, Given: member.OverridesGiven}
+		if inRole {
+			denied.Until = member.overrideEnd(index)
+		}
+		return denied
 	case member.Granted.Has(index):
-		return Decision{Allowed: true, Reason: ReasonOverride, Role: source.Role, Site: source.Site, Given: member.OverridesGiven}
-	case ok && role.Permissions.Has(index):
+		if !inRole {
+			source.Until = sooner(source.Until, member.overrideEnd(index))
+		}
+		source.Allowed, source.Reason, source.Given = true, ReasonOverride, member.OverridesGiven
+		return source
+	case inRole:
 		source.Allowed = true
 		return source
 	}
-	source.Reason = ReasonNotInRole
+	source.Reason, source.Until = ReasonNotInRole, time.Time{}
 	return source
 }
 
@@ -180,7 +194,7 @@ func (t *Team) permitted(by Actor, action Action, now time.Time) (authority, err
 var nobody = &Role{}
 
 func (t *Team) authority(by Actor, now time.Time) (authority, bool) {
-	who, ok := t.holder(by)
+	who, ok := t.holder(by, now)
 	switch {
 	case !ok || !t.Live():
 		return authority{}, false
@@ -268,7 +282,7 @@ func (t *Team) Assignable(by Actor, role *Role, now time.Time) bool {
 }
 
 // What an actor may do to a member, as names that a page can show.
-var memberActionNames = [...]string{"change_role", "edit_permissions", "edit_sites", "remove"}
+var memberActionNames = [...]string{"change_role", "edit_permissions", "edit_sites", "edit_expiry", "remove"}
 
 // memberActionLists are all lists of these, by the set of bits.
 var memberActionLists = func() (lists [1 << len(memberActionNames)][]string) {
@@ -287,7 +301,8 @@ var memberActionLists = func() (lists [1 << len(memberActionNames)][]string) {
 // What is the same for every member is decided once, so that a page of members
 // costs little more than one. The lists must not be changed.
 //
-// It asks what the decisions ask, so it can't promise what they refuse.
+// It asks what the decisions ask, so it can't promise what they refuse. The
+// members are those of that moment.
 func (t *Team) MemberActions(by Actor, now time.Time) func(*Member) []string {
 	rules := &t.catalog.Rules
 	powers := [...]struct {
@@ -299,6 +314,7 @@ func (t *Team) MemberActions(by Actor, now time.Time) func(*Member) []string {
 		{ActionChangeRole, rules.ChangeRoleReach, true, authority{}},
 		{ActionSetOverrides, rules.OverrideReach, rules.Overrides, authority{}},
 		{ActionGrantSites, rules.ChangeRoleReach, rules.Sites, authority{}},
+		{ActionRemoveMember, rules.RemoveReach, true, authority{}}, // for an end of the membership by itself
 		{ActionRemoveMember, rules.RemoveReach, true, authority{}},
 	}
 	for i := range powers {
@@ -316,7 +332,7 @@ func (t *Team) MemberActions(by Actor, now time.Time) func(*Member) []string {
 			}
 		}
 		if by == ByUser(member.User) {
-			set &^= 1 << (len(powers) - 1) // nobody removes themselves
+			set &^= 0b11 << (len(powers) - 2) // nobody ends their own membership, now or later
 		}
 		return memberActionLists[set]
 	}

@@ -2,6 +2,7 @@ package domain
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 )
@@ -75,16 +76,18 @@ func (t *Team) facts(at time.Time) map[factKey]fact {
 			{"name", role.Name}, {"description", role.Description}, {"level", role.Level}, {"permissions", t.catalog.Names(role.Permissions)},
 		}
 	}
-	for _, member := range t.Members(0) {
+	for _, member := range t.Members(0, at) {
 		overrides := t.Overrides(member)
 		facts[factKey{"member", string(member.User)}] = fact{
 			{"role", string(member.Role)}, {"sites", sortedBySite(member.grants())}, {"granted", overrides.Granted}, {"revoked", overrides.Revoked},
+			{"expires_at", orNothing(member.ExpiresAt)}, {"expirations", overrides.Expirations},
 		}
 	}
 	for id, invitation := range t.invitations {
 		if invitation.StatusAt(at) == StatusPending {
 			facts[factKey{"invitation", string(id)}] = fact{
 				{"role", string(invitation.Role)}, {"sites", invitation.Sites}, {"expires_at", invitation.ExpiresAt},
+				{"access_expires_at", orNothing(invitation.AccessExpiresAt)},
 			}
 		}
 	}
@@ -97,6 +100,14 @@ func (t *Team) facts(at time.Time) map[factKey]fact {
 		}
 	}
 	return facts
+}
+
+// orNothing is a time, or nil for none.
+func orNothing(at time.Time) any {
+	if at.IsZero() {
+		return nil
+	}
+	return at
 }
 
 // sortedBySite gives grants in the order of the sites' ids.
@@ -115,7 +126,7 @@ func compareFields(was, is fact) (fields []FieldDifference) {
 	}
 	for i := range max(len(was), len(is)) {
 		from, to := value(was, i), value(is, i)
-		if was != nil && is != nil && equalValues(from, to) {
+		if was != nil && is != nil && equalValues(from, to) || nothing(from) && nothing(to) {
 			continue
 		}
 		name := ""
@@ -129,14 +140,23 @@ func compareFields(was, is fact) (fields []FieldDifference) {
 	return fields
 }
 
+// nothing tells whether a field that most things don't have isn't there.
+func nothing(value any) bool {
+	expirations, ok := value.(map[Permission]time.Time)
+	return value == nil || ok && len(expirations) == 0
+}
+
 func equalValues(a, b any) bool {
 	switch a := a.(type) {
 	case []Permission:
 		return slices.Equal(a, b.([]Permission))
 	case []SiteGrant:
-		return slices.Equal(a, b.([]SiteGrant))
+		return sameGrants(a, b.([]SiteGrant))
+	case map[Permission]time.Time:
+		return maps.EqualFunc(a, b.(map[Permission]time.Time), time.Time.Equal)
 	case time.Time:
-		return a.Equal(b.(time.Time))
+		other, ok := b.(time.Time)
+		return ok && a.Equal(other)
 	}
 	return a == b
 }

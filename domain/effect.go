@@ -3,6 +3,7 @@ package domain
 import (
 	"cmp"
 	"slices"
+	"time"
 )
 
 // Effect is what one actor would gain and lose by a change, in the team or on
@@ -16,8 +17,8 @@ type Effect struct {
 
 // Effects lists whose permissions differ between two states of a team, and by
 // what: of members and of API keys, in the order of their ids. Both states must
-// go by the same version of the role catalog.
-func Effects(before, after *Team) []Effect {
+// go by the same version of the role catalog. Both are asked by the same time.
+func Effects(before, after *Team, now time.Time) []Effect {
 	var effects []Effect
 	sites := []SiteID{""}
 	for _, site := range before.sites {
@@ -30,7 +31,7 @@ func Effects(before, after *Team) []Effect {
 	}
 	compare := func(actor Actor) {
 		for _, site := range sites {
-			was, is := before.reach(actor, site), after.reach(actor, site)
+			was, is := before.reach(actor, site, now), after.reach(actor, site, now)
 			if was != is {
 				effects = append(effects, Effect{
 					Actor: actor, Site: site,
@@ -39,11 +40,11 @@ func Effects(before, after *Team) []Effect {
 			}
 		}
 	}
-	for _, member := range before.Members(0) {
+	for _, member := range before.Members(0, now) {
 		compare(ByUser(member.User))
 	}
-	for _, member := range after.Members(0) {
-		if _, old := before.members[member.User]; !old {
+	for _, member := range after.Members(0, now) {
+		if _, old := before.member(member.User, now); !old {
 			compare(ByUser(member.User))
 		}
 	}
@@ -58,14 +59,14 @@ func Effects(before, after *Team) []Effect {
 
 // reach is everything that an actor may do on a site or, with none, of what
 // belongs to no site. In a team without sites the latter is everything.
-func (t *Team) reach(by Actor, site SiteID) (set PermissionSet) {
-	who, ok := t.holder(by)
+func (t *Team) reach(by Actor, site SiteID, now time.Time) (set PermissionSet) {
+	who, ok := t.holder(by, now)
 	if _, exists := t.Site(site); !ok || !t.Live() || site != "" && !exists {
 		return set
 	}
 	scoped := t.catalog.scoped
 	if who.key != nil {
-		if who.key.Revoked {
+		if !who.key.Active(now) {
 			return set
 		}
 		set = t.roleOrNobody(who.key.Role).Permissions

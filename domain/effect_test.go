@@ -83,7 +83,7 @@ func TestEffectsAgreeWithChecks(t *testing.T) {
 				}
 			}
 		}
-		for _, effect := range domain.Effects(before, after) {
+		for _, effect := range domain.Effects(before, after, now) {
 			for i, permissions := range [][]domain.Permission{effect.Lost, effect.Gained} {
 				for _, permission := range permissions {
 					if len(before.Sites()) > 0 != (len(after.Sites()) > 0) && scoped[permission] {

@@ -46,10 +46,11 @@ type Meta struct {
 	Actor    Actor
 }
 
-// SiteGrant is a role on one site.
+// SiteGrant is a role on one site, which may end by itself.
 type SiteGrant struct {
-	Site SiteID  `json:"site"`
-	Role RoleKey `json:"role"`
+	Site      SiteID    `json:"site"`
+	Role      RoleKey   `json:"role"`
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
 }
 
 // Events of a team.
@@ -82,6 +83,8 @@ type (
 		Role       RoleKey      `json:"role"`
 		Sites      []SiteGrant  `json:"sites,omitempty"`
 		ExpiresAt  time.Time    `json:"expires_at"`
+		// AccessExpiresAt is when the membership that it leads to ends.
+		AccessExpiresAt time.Time `json:"access_expires_at,omitzero"`
 	}
 	InvitationResent struct {
 		Invitation InvitationID `json:"invitation"`
@@ -104,6 +107,7 @@ type (
 		Invitation InvitationID `json:"invitation"`
 		Role       RoleKey      `json:"role"`
 		Sites      []SiteGrant  `json:"sites,omitempty"`
+		ExpiresAt  time.Time    `json:"expires_at,omitzero"` // when the membership ends by itself
 	}
 
 	RoleChanged struct {
@@ -130,6 +134,28 @@ type (
 		Role RoleKey `json:"role"`
 	}
 
+	// ExpiryChanged says when a membership ends by itself; no time is never.
+	ExpiryChanged struct {
+		User   UserID    `json:"user"`
+		Before time.Time `json:"before,omitzero"`
+		After  time.Time `json:"after,omitzero"`
+	}
+	// MemberExpired, SitesExpired and PermissionsExpired are for the record;
+	// that access has ended is decided by its time.
+	MemberExpired struct {
+		User      UserID    `json:"user"`
+		Role      RoleKey   `json:"role"`
+		ExpiredAt time.Time `json:"expired_at"`
+	}
+	SitesExpired struct {
+		User  UserID      `json:"user"`
+		Sites []SiteGrant `json:"sites"` // those that ended
+	}
+	PermissionsExpired struct {
+		User      UserID    `json:"user"`
+		Overrides Overrides `json:"overrides"` // those that ended
+	}
+
 	OwnershipTransferRequested struct {
 		Transfer  TransferID `json:"transfer"`
 		To        UserID     `json:"to"`
@@ -147,6 +173,9 @@ type (
 		To       UserID     `json:"to"`
 		FromRole RoleKey    `json:"from_role"` // what the old owner is now
 		ToRole   RoleKey    `json:"to_role"`   // what the new owner was before
+		// ToExpiresAt is when the new owner's membership would have ended: an
+		// owner's doesn't.
+		ToExpiresAt time.Time `json:"to_expires_at,omitzero"`
 	}
 
 	AccessReviewOpened struct {
@@ -214,6 +243,10 @@ type (
 		SecretHash string     `json:"secret_hash"`
 		DataKey    string     `json:"data_key"` // seals where the key is used from
 		ExpiresAt  *time.Time `json:"expires_at,omitempty"`
+		// Passing is true of a key made by one whose own access ends by itself. The
+		// end of a key is that of a credential and binds nothing that the key does;
+		// but this one gives nothing that lasts longer than itself.
+		Passing bool `json:"passing,omitzero"`
 	}
 	APIKeyRevoked struct {
 		Key  APIKeyID `json:"key"`
@@ -231,6 +264,9 @@ type (
 type Overrides struct {
 	Granted []Permission `json:"granted"`
 	Revoked []Permission `json:"revoked"`
+
+	// Expirations are when some of them end by themselves; nil when none does.
+	Expirations map[Permission]time.Time `json:"expirations,omitzero"`
 }
 
 // Events of a user.
@@ -388,6 +424,10 @@ func (PermissionsChanged) isEvent()         {}
 func (SitesChanged) isEvent()               {}
 func (MemberRemoved) isEvent()              {}
 func (MemberLeft) isEvent()                 {}
+func (ExpiryChanged) isEvent()              {}
+func (MemberExpired) isEvent()              {}
+func (SitesExpired) isEvent()               {}
+func (PermissionsExpired) isEvent()         {}
 func (OwnershipTransferRequested) isEvent() {}
 func (OwnershipTransferCancelled) isEvent() {}
 func (OwnershipTransferred) isEvent()       {}

@@ -18,8 +18,9 @@ const EverySite SiteID = "*"
 // Story picks out of a team's history what explains a user's access to a site
 // or, with none named, to the team: how they came in (the invitation and its
 // acceptance, or the making of the team), what gave the role that they have and
-// says what it means where it is the team's own, the last change of their sites
-// and of their overrides, and how they left. What a later event replaced isn't
+// says what it means where it is the team's own, the last change of their
+// sites, of their overrides and of the end of their membership, what ended by
+// itself, and how they left. What a later event replaced isn't
 // told. The steps are in the order of time.
 func Story(history iter.Seq2[Event, Meta], user UserID, site SiteID) []Step {
 	return Stories(history, site, user)[user]
@@ -58,7 +59,7 @@ type stories struct {
 
 // story is what explains the access of one user.
 type story struct {
-	came, given, sites, overrides, end []Step
+	came, given, sites, overrides, expiry, end []Step
 
 	role   RoleKey
 	grants []SiteGrant
@@ -102,6 +103,12 @@ func (s *stories) tell(step Step) {
 		s.left(e.User, step)
 	case MemberLeft:
 		s.left(e.User, step)
+	case MemberExpired:
+		s.left(e.User, step)
+	case ExpiryChanged:
+		if told := s.of(e.User); told != nil {
+			told.expiry = []Step{step}
+		}
 
 	case RoleChanged:
 		s.gave(e.User, e.To, step)
@@ -118,6 +125,17 @@ func (s *stories) tell(step Step) {
 	case SitesChanged:
 		if told := s.of(e.User); told != nil {
 			told.sites, told.grants = []Step{step}, e.After
+		}
+	case PermissionsExpired:
+		if told := s.of(e.User); told != nil {
+			told.overrides = append(told.overrides, step)
+		}
+	case SitesExpired:
+		if told := s.of(e.User); told != nil {
+			told.sites = append(told.sites, step)
+			told.grants = slices.DeleteFunc(slices.Clone(told.grants), func(grant SiteGrant) bool {
+				return slices.ContainsFunc(e.Sites, grant.equal)
+			})
 		}
 
 	case RoleDefined:
@@ -166,7 +184,7 @@ func (s *stories) steps(told *story) (steps []Step) {
 			steps = append(steps, meaning)
 		}
 	}
-	steps = append(append(append(steps, told.sites...), told.overrides...), told.end...)
+	steps = slices.Concat(steps, told.sites, told.overrides, told.expiry, told.end)
 	slices.SortStableFunc(steps, func(a, b Step) int { return cmp.Compare(a.Meta.Position, b.Meta.Position) })
 	return steps
 }

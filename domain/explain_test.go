@@ -114,6 +114,26 @@ func naiveStory(history []happened, u user) string {
 			return ok && e.Invitation == invitation
 		}))
 	}
+	overridden := last(max(came, crowned), func(event domain.Event) bool {
+		e, ok := event.(domain.PermissionsChanged)
+		return ok && e.User == u
+	})
+	sited := last(max(came, crowned), func(event domain.Event) bool {
+		e, ok := event.(domain.SitesChanged)
+		return ok && e.User == u
+	})
+	for i := range history { // all that has ended since
+		switch e := history[i].event.(type) {
+		case domain.PermissionsExpired:
+			if e.User == u && i > max(came, crowned, overridden) {
+				found = append(found, i)
+			}
+		case domain.SitesExpired:
+			if e.User == u && i > max(came, crowned, sited) {
+				found = append(found, i)
+			}
+		}
+	}
 	found = append(found,
 		last(came+1, func(event domain.Event) bool {
 			switch e := event.(type) {
@@ -124,12 +144,9 @@ func naiveStory(history []happened, u user) string {
 			}
 			return false
 		}),
+		overridden, sited,
 		last(max(came, crowned), func(event domain.Event) bool {
-			e, ok := event.(domain.PermissionsChanged)
-			return ok && e.User == u
-		}),
-		last(max(came, crowned), func(event domain.Event) bool {
-			e, ok := event.(domain.SitesChanged)
+			e, ok := event.(domain.ExpiryChanged)
 			return ok && e.User == u
 		}),
 		last(came, func(event domain.Event) bool {
@@ -137,6 +154,8 @@ func naiveStory(history []happened, u user) string {
 			case domain.MemberRemoved:
 				return e.User == u
 			case domain.MemberLeft:
+				return e.User == u
+			case domain.MemberExpired:
 				return e.User == u
 			}
 			return false

@@ -21,9 +21,10 @@ func anyEvent(t *rapid.T, catalog string) domain.Event {
 	k := func() domain.APIKeyID { return pick(t, "key", []domain.APIKeyID{"key-1", "key-2"}) }
 	r := func() role { return pick(t, "role", []role{"owner", "OWNER", "admin", "member", "nonsense", ""}) }
 	at := func() time.Time { return t0.Add(time.Duration(dice.Draw(t, "at")%4) * day) }
-	g := func() []grant { return []grant{{Site: s(), Role: r()}, {Site: s(), Role: r()}} }
+	g := func() []grant { return []grant{{Site: s(), Role: r(), ExpiresAt: at()}, {Site: s(), Role: r()}} }
 	p := func() domain.Overrides {
-		return domain.Overrides{Granted: []domain.Permission{"orders:read", "no:such"}, Revoked: []domain.Permission{"team:read"}}
+		return domain.Overrides{Granted: []domain.Permission{"orders:read", "no:such"}, Revoked: []domain.Permission{"team:read"},
+			Expirations: map[domain.Permission]time.Time{"orders:read": at(), "no:such": at()}}
 	}
 	trf := func() domain.TransferID { return pick(t, "transfer", []domain.TransferID{"trf-1", "trf-2", ""}) }
 	reviews := []domain.ReviewID{"rev-1", "rev-2", ""}
@@ -41,12 +42,18 @@ func anyEvent(t *rapid.T, catalog string) domain.Event {
 		func() domain.Event { return domain.InvitationCancelled{Invitation: i()} },
 		func() domain.Event { return domain.InvitationDeclined{Invitation: i()} },
 		func() domain.Event { return domain.InvitationExpired{Invitation: i()} },
-		func() domain.Event { return domain.MemberJoined{User: u(), Invitation: i(), Role: r(), Sites: g()} },
+		func() domain.Event {
+			return domain.MemberJoined{User: u(), Invitation: i(), Role: r(), Sites: g(), ExpiresAt: at()}
+		},
 		func() domain.Event { return domain.RoleChanged{User: u(), To: r()} },
 		func() domain.Event { return domain.PermissionsChanged{User: u(), After: p()} },
 		func() domain.Event { return domain.SitesChanged{User: u(), After: g()} },
 		func() domain.Event { return domain.MemberRemoved{User: u()} },
 		func() domain.Event { return domain.MemberLeft{User: u()} },
+		func() domain.Event { return domain.ExpiryChanged{User: u(), After: at()} },
+		func() domain.Event { return domain.MemberExpired{User: u(), ExpiredAt: at()} },
+		func() domain.Event { return domain.SitesExpired{User: u(), Sites: g()} },
+		func() domain.Event { return domain.PermissionsExpired{User: u(), Overrides: p()} },
 		func() domain.Event {
 			return domain.OwnershipTransferRequested{Transfer: trf(), To: u(), ExpiresAt: at()}
 		},
@@ -101,15 +108,15 @@ func TestFoldingNeverFailsWhateverHappened(t *testing.T) {
 				}
 			}
 			state.Can(by, "orders:read", "north", now)
-			for place, one := range state.UnderReview(1) {
+			for place, one := range state.UnderReview(1, now) {
 				if place < 2 {
 					t.Fatalf("%+v at place %d", one, place)
 				}
 			}
-			if m, ok := state.Member("ann"); ok {
+			if m, ok := state.Member("ann", now); ok {
 				state.MemberActions(by, now)(m)
 				state.Overrides(m)
-				state.TwoFactorDeadline("ann")
+				state.TwoFactorDeadline("ann", now)
 			}
 			for _, r := range builtins["tenants"].Roles {
 				state.Assignable(by, r, now)
@@ -195,7 +202,7 @@ func TestWhatATeamShows(t *testing.T) {
 	if state.ID() != team || state.Name() != "Team" || state.PlanKey() != "team" || state.Owner() != owner || !state.CreatedAt().Equal(t0) || !state.Live() {
 		t.Errorf("%s %q %s %s %v", state.ID(), state.Name(), state.PlanKey(), state.Owner(), state.CreatedAt())
 	}
-	if ann, ok := state.Member("ann"); !ok || ann.Address != address("ann") || !ann.JoinedAt.Equal(t0) || ann.RoleGiven.Event != "evt-4" {
+	if ann, ok := state.Member("ann", now); !ok || ann.Address != address("ann") || !ann.JoinedAt.Equal(t0) || ann.RoleGiven.Event != "evt-4" {
 		t.Errorf("%+v", ann)
 	}
 	if eve, ok := state.Invitation("inv-eve"); !ok || eve.InvitedBy != as(owner) || eve.Link != 1 || !eve.InvitedAt.Equal(t0) ||

@@ -218,8 +218,17 @@ func remove(by domain.Actor, u user) command {
 	return func(t *domain.Team, now time.Time) ([]domain.Event, error) { return t.Remove(by, u, now) }
 }
 
+func setExpiry(by domain.Actor, u user, at time.Time) command {
+	return func(t *domain.Team, now time.Time) ([]domain.Event, error) { return t.SetExpiry(by, u, at, now) }
+}
+
+// lapse records what has ended by itself.
+func lapse(u user) command {
+	return func(t *domain.Team, now time.Time) ([]domain.Event, error) { return t.ExpireMember(u, now), nil }
+}
+
 func leave(u user) command {
-	return func(t *domain.Team, _ time.Time) ([]domain.Event, error) { return t.Leave(u) }
+	return func(t *domain.Team, now time.Time) ([]domain.Event, error) { return t.Leave(u, now) }
 }
 
 func requestTransfer(by domain.Actor, to user) command {
@@ -237,11 +246,11 @@ func confirmTransfer(u user) command {
 }
 
 func operatorTransfer(by domain.Actor, to user) command {
-	return func(t *domain.Team, _ time.Time) ([]domain.Event, error) { return t.OperatorTransfer(by, to) }
+	return func(t *domain.Team, now time.Time) ([]domain.Event, error) { return t.OperatorTransfer(by, to, now) }
 }
 
 func setPlan(by domain.Actor, plan string) command {
-	return func(t *domain.Team, _ time.Time) ([]domain.Event, error) { return t.SetPlan(by, plan) }
+	return func(t *domain.Team, now time.Time) ([]domain.Event, error) { return t.SetPlan(by, plan, now) }
 }
 
 func rename(by domain.Actor, name string) command {

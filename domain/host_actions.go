@@ -18,6 +18,7 @@ var AuditActions = []string{
 	"team.created", "team.renamed", "team.deleted", "plan.changed",
 	"member.invited", "invitation.resent", "invitation.cancelled", "invitation.declined", "invitation.expired", "member.joined",
 	"role.changed", "permissions.changed", "sites.changed", "member.removed", "member.left",
+	"expiry.changed", "member.expired", "sites.expired", "permissions.expired",
 	"ownership.transfer_requested", "ownership.transfer_cancelled", "ownership.transferred",
 	"access_review.opened", "access_review.kept", "access_review.removed", "access_review.closed",
 	"site.added", "site.renamed", "site.removed",

@@ -26,6 +26,9 @@ func (s *PermissionSet) Has(index int) bool { return s[index>>6]&(1<<(index&63))
 // Add puts the permission at this index into the set.
 func (s *PermissionSet) Add(index int) { s[index>>6] |= 1 << (index & 63) }
 
+// Remove takes the permission at this index out of the set.
+func (s *PermissionSet) Remove(index int) { s[index>>6] &^= 1 << (index & 63) }
+
 // Union gives the permissions that are in either set.
 func (s PermissionSet) Union(other PermissionSet) PermissionSet {
 	for i := range s {

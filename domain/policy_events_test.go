@@ -3,6 +3,7 @@ package domain_test
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -43,6 +44,10 @@ func (p *picture) wrong(event domain.Event, by domain.Actor) string {
 		}
 	case domain.MemberJoined:
 		return p.wrongJoin(e)
+	case domain.ExpiryChanged:
+		return p.wrongExpiry(e, by)
+	case domain.MemberExpired, domain.SitesExpired, domain.PermissionsExpired:
+		return p.wrongRecord(event)
 	case domain.APIKeyCreated:
 		return p.wrongKey(e, by)
 	case domain.APIKeyRevoked:
@@ -77,7 +82,7 @@ func (p *picture) wrong(event domain.Event, by domain.Actor) string {
 		if byOperator := e.Transfer == "" && by == domain.Operator; !byOperator && !confirmed {
 			return "neither confirmed nor by the operator"
 		}
-		if e.From != p.owner || e.To == p.owner || e.FromRole != p.previousOwner || e.ToRole == "" || e.ToRole != p.roles[e.To] {
+		if e.From != p.owner || e.To == p.owner || e.FromRole != p.previousOwner || e.ToRole == "" || e.ToRole != p.roles[e.To] || !e.ToExpiresAt.Equal(p.ends[e.To]) {
 			return "not from the owner to a member"
 		}
 	case domain.AccessReviewOpened:
@@ -157,12 +162,14 @@ func (p *picture) member(a domain.AddressID) bool {
 func (p *picture) wrongInvitation(e domain.MemberInvited, by domain.Actor) string {
 	seen := map[domain.SiteID]bool{}
 	for _, g := range e.Sites {
-		if seen[g.Site] || !p.gives(by, g.Role, "<=", g.Site) {
+		if seen[g.Site] || !p.gives(by, g.Role, "<=", g.Site) || !p.until(by, g.ExpiresAt, e.AccessExpiresAt).gives(by, g.Role, "<=", g.Site) || !p.mayBe(g.ExpiresAt) {
 			return "a role on a site that isn't theirs to give"
 		}
 		seen[g.Site] = true
 	}
 	switch {
+	case !p.mayBe(e.AccessExpiresAt) || !p.until(by, e.AccessExpiresAt).gives(by, e.Role, "<=", ""):
+		return "for longer than is theirs to give"
 	case !p.gives(by, e.Role, "<=", ""):
 		return "a role that isn't theirs to give"
 	case p.member(e.Address):
@@ -171,8 +178,8 @@ func (p *picture) wrongInvitation(e domain.MemberInvited, by domain.Actor) strin
 		return "invited already"
 	case !p.room(1):
 		return "no seat"
-	case !e.ExpiresAt.Equal(p.at.Add(7 * day)):
-		return "not for 7 days"
+	case !e.ExpiresAt.Equal(first(p.at.Add(7*day), e.AccessExpiresAt)):
+		return "not for 7 days, or longer than the access"
 	}
 	return p.needs(by, p.mayInvite)
 }
@@ -187,18 +194,23 @@ func (p *picture) wrongResend(e domain.InvitationResent, by domain.Actor) string
 		more = 0
 	}
 	for _, g := range i.Sites {
-		if slices.Contains(p.sites, g.Site) && !p.gives(by, g.Role, "<=", g.Site) {
+		if !slices.Contains(p.sites, g.Site) || over(g.ExpiresAt, p.at) {
+			continue
+		}
+		if !p.gives(by, g.Role, "<=", g.Site) || !p.until(by, g.ExpiresAt, i.AccessExpiresAt).gives(by, g.Role, "<=", g.Site) {
 			return "a role on a site that isn't theirs to give"
 		}
 	}
 	switch {
+	case over(i.AccessExpiresAt, p.at) || !p.until(by, i.AccessExpiresAt).gives(by, i.Role, "<=", ""):
+		return "for longer than is theirs to give"
 	case !p.gives(by, i.Role, "<=", ""):
 		return "a role that isn't theirs to give"
 	case p.member(i.Address) || p.invited(i.Address, e.Invitation):
 		return "a member or invited already"
 	case !p.room(more):
 		return "no seat"
-	case e.Link != i.link+1 || !e.ExpiresAt.Equal(p.at.Add(7*day)):
+	case e.Link != i.link+1 || !e.ExpiresAt.Equal(first(p.at.Add(7*day), i.AccessExpiresAt)):
 		return "no new link"
 	}
 	return p.needs(by, p.mayInvite)
@@ -214,7 +226,9 @@ func (p *picture) wrongJoin(e domain.MemberJoined) string {
 		return "another address"
 	case member:
 		return "a member already"
-	case e.Role != i.Role || !cmp.Equal(e.Sites, i.Sites):
+	case p.unrecorded.ends[e.User] != time.Time{}:
+		return "the end of their last membership isn't on record"
+	case e.Role != i.Role || !e.ExpiresAt.Equal(i.AccessExpiresAt) || !slices.Equal(e.Sites, p.standing(i.Sites)):
 		return "not with what it carried"
 	case !p.room(0):
 		return "no seat"
@@ -226,8 +240,19 @@ func (p *picture) wrongKey(e domain.APIKeyCreated, by domain.Actor) string {
 	if !p.gives(by, e.Role, "<=", "") || e.ExpiresAt != nil && !p.at.Before(*e.ExpiresAt) {
 		return "a role that isn't theirs to give, or in the past"
 	}
+	var end time.Time
+	if e.ExpiresAt != nil {
+		end = *e.ExpiresAt
+	}
+	then := p.until(by, end)
+	if e.Passing != p.passing(by) {
+		return "bound, or not, as its maker"
+	}
+	if !then.gives(by, e.Role, "<=", "") {
+		return "for longer than is theirs to give"
+	}
 	for _, permission := range p.catalog.Permissions() {
-		if p.inRole(e.Role, permission) && !p.has(by, permission) {
+		if p.inRole(e.Role, permission) && (!p.has(by, permission) || !then.has(by, permission)) {
 			return "more than they have: " + string(permission)
 		}
 	}
@@ -245,6 +270,9 @@ func (p *picture) wrongAboutMember(event domain.Event, by domain.Actor) string {
 		if !p.gives(by, e.To, p.assign, "") || e.To == e.From {
 			return "a role that isn't theirs to give"
 		}
+		if p.higher(e.To, e.From) && !p.until(by, p.ends[target]).gives(by, e.To, p.assign, "") {
+			return "for longer than is theirs to give"
+		}
 	case domain.MemberRemoved:
 		target, from, reach, needs = e.User, e.Role, p.remove, p.mayRemove
 		if by == as(target) {
@@ -259,24 +287,44 @@ func (p *picture) wrongAboutMember(event domain.Event, by domain.Actor) string {
 		target, reach, needs = e.User, p.override, p.mayOverride
 		old := p.overrides[target]
 		for _, permission := range p.catalog.Permissions() {
-			gained := slices.Contains(e.After.Granted, permission) && !slices.Contains(old.Granted, permission)
-			lifted := slices.Contains(old.Revoked, permission) && !slices.Contains(e.After.Revoked, permission)
+			was, is := old.Expirations[permission], e.After.Expirations[permission]
+			granted := slices.Contains(e.After.Granted, permission)
+			gained := granted && (!slices.Contains(old.Granted, permission) || after(is, was))
+			lifted := slices.Contains(old.Revoked, permission) && (!slices.Contains(e.After.Revoked, permission) || after(was, is))
 			if (gained || lifted) && !p.has(by, permission) {
 				return "gives " + string(permission) + ", which they lack"
 			}
+			if gained && !p.until(by, is, p.ends[target]).has(by, permission) || lifted && !granted && !p.until(by, p.ends[target]).has(by, permission) {
+				return "gives " + string(permission) + " for longer than they have it"
+			}
+			if !is.Equal(was) && !p.mayBe(is) || !is.IsZero() && !granted && !slices.Contains(e.After.Revoked, permission) {
+				return "an end that can't be"
+			}
 		}
-		if !slices.Equal(e.Before.Granted, old.Granted) || !slices.Equal(e.Before.Revoked, old.Revoked) {
+		if len(p.unrecorded.overrides[target].Expirations) > 0 {
+			return "what has ended isn't on record"
+		}
+		if !cmp.Equal(e.Before, old, sameOverrides) {
 			return "the state before is wrong"
 		}
 	case domain.SitesChanged:
 		target, reach, needs = e.User, p.change, p.mayGrant
 		seen := map[domain.SiteID]bool{}
 		for _, g := range e.After {
-			kept := slices.Contains(p.grants[target], g) && slices.Contains(p.sites, g.Site)
-			if seen[g.Site] || !kept && !p.gives(by, g.Role, p.assign, g.Site) {
+			kept := slices.ContainsFunc(p.grants[target], func(old grant) bool {
+				return old.Site == g.Site && old.Role == g.Role && !after(g.ExpiresAt, old.ExpiresAt)
+			})
+			theirs := p.gives(by, g.Role, p.assign, g.Site) && p.until(by, g.ExpiresAt, p.ends[target]).gives(by, g.Role, p.assign, g.Site)
+			if seen[g.Site] || !slices.Contains(p.sites, g.Site) || !kept && !theirs {
 				return "a role on a site that isn't theirs to give"
 			}
+			if !p.mayBe(g.ExpiresAt) && !slices.Contains(p.grants[target], g) {
+				return "an end that can't be"
+			}
 			seen[g.Site] = true
+		}
+		if len(p.unrecorded.grants[target]) > 0 {
+			return "what has ended isn't on record"
 		}
 		if !slices.Equal(e.Before, p.grants[target]) {
 			return "the state before is wrong"

@@ -88,6 +88,9 @@ type happened struct {
 // picture is what a history comes to at a moment.
 type picture struct {
 	policy
+	history     []happened
+	ends        map[user]time.Time // of memberships
+	unrecorded  ended              // what has ended by now and isn't on record
 	catalog     *domain.Catalog
 	at          time.Time
 	live        bool
@@ -122,7 +125,7 @@ type naiveInvitation struct {
 
 func look(history []happened, at time.Time) *picture {
 	p := &picture{
-		at: at, required: ofNobody, roles: map[user]role{}, overrides: map[user]domain.Overrides{}, grants: map[user][]grant{},
+		history: history, ends: map[user]time.Time{}, at: at, required: ofNobody, roles: map[user]role{}, overrides: map[user]domain.Overrides{}, grants: map[user][]grant{},
 		invitations: map[domain.InvitationID]*naiveInvitation{}, keys: map[domain.APIKeyID]domain.APIKeyCreated{},
 		makers: map[domain.APIKeyID]domain.Actor{},
 	}
@@ -133,6 +136,7 @@ func look(history []happened, at time.Time) *picture {
 		delete(p.roles, u)
 		delete(p.overrides, u)
 		delete(p.grants, u)
+		delete(p.ends, u)
 		if p.transfer != nil && p.transfer.To == u {
 			p.transfer = nil
 		}
@@ -160,6 +164,7 @@ func look(history []happened, at time.Time) *picture {
 		case domain.MemberJoined:
 			p.invitations[e.Invitation].ended = true
 			p.roles[e.User] = e.Role
+			p.endsAt(e.User, e.ExpiresAt)
 			for _, g := range e.Sites {
 				if slices.Contains(p.sites, g.Site) {
 					p.grants[e.User] = append(p.grants[e.User], g)
@@ -175,6 +180,14 @@ func look(history []happened, at time.Time) *picture {
 			gone(e.User)
 		case domain.MemberLeft:
 			gone(e.User)
+		case domain.ExpiryChanged:
+			p.endsAt(e.User, e.After)
+		case domain.MemberExpired:
+			gone(e.User)
+		case domain.SitesExpired:
+			p.grants[e.User] = slices.DeleteFunc(p.grants[e.User], func(g grant) bool { return slices.Contains(e.Sites, g) })
+		case domain.PermissionsExpired:
+			p.overrides[e.User] = without(p.overrides[e.User], e.Overrides)
 		case domain.OwnershipTransferRequested:
 			p.transfer = &e
 		case domain.OwnershipTransferCancelled:
@@ -184,6 +197,7 @@ func look(history []happened, at time.Time) *picture {
 			p.owner, p.transfer = e.To, nil
 			delete(p.overrides, e.To)
 			delete(p.grants, e.To)
+			delete(p.ends, e.To)
 		case domain.SiteAdded:
 			p.sites = append(p.sites, e.Site)
 		case domain.SiteRemoved:
@@ -200,7 +214,9 @@ func look(history []happened, at time.Time) *picture {
 		case domain.AccessReviewOpened:
 			p.review = &naiveReview{e.Review, map[user]bool{}, map[user]domain.ReviewDecision{}}
 			for u := range p.roles {
-				p.review.members[u] = true
+				if !over(p.ends[u], h.at) {
+					p.review.members[u] = true
+				}
 			}
 		case domain.AccessReviewDecided:
 			p.review.decisions[e.User] = e.Decision
@@ -208,6 +224,7 @@ func look(history []happened, at time.Time) *picture {
 			p.review = nil
 		}
 	}
+	p.lapse(gone)
 	if p.transfer != nil && !at.Before(p.transfer.ExpiresAt) {
 		p.transfer = nil
 	}
@@ -338,7 +355,7 @@ func (p *picture) gives(by domain.Actor, r role, reach string, on domain.SiteID)
 
 // deadline is from when on a member needs a second factor: the time of grace
 // after the last moment at which none was required of them.
-func deadline(history []happened, u user) (time.Time, bool) {
+func deadline(history []happened, u user, at time.Time) (time.Time, bool) {
 	var start time.Time
 	covered := false
 	for i, h := range history {
@@ -347,7 +364,7 @@ func deadline(history []happened, u user) (time.Time, bool) {
 			start = h.at
 		}
 	}
-	p := look(history, time.Time{})
+	p := look(history, at)
 	return start.Add(time.Duration(p.required.GraceDays) * day), p.covers(u)
 }
 

@@ -15,7 +15,7 @@ func rollOf(state *domain.Team, piece int) (members []user, places []int) {
 	after := 0
 	for {
 		n := 0
-		for place, member := range state.Members(after) {
+		for place, member := range state.Members(after, now) {
 			members, places, after = append(members, member.User), append(places, place), place
 			if n++; n == piece {
 				break

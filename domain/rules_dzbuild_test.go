@@ -120,12 +120,12 @@ func TestDZBuildStores(t *testing.T) {
 	})
 	one := given(stores, evs{domain.SitesChanged{User: "max", After: grants("north", "manager", "south", "manager")}})
 	state := play(t, one, removeSite(as(owner), "south"))
-	if m, _ := state.Member("max"); len(m.Sites) != 1 || m.Sites[0].SiteGrant != (grant{Site: "north", Role: "manager"}) {
+	if m, _ := state.Member("max", now); len(m.Sites) != 1 || m.Sites[0].SiteGrant != (grant{Site: "north", Role: "manager"}) {
 		t.Errorf("removing a store removes its grants: %+v", m.Sites)
 	}
 	late := play(t, given(stores, invited("eve", "operator", grants("south", "manager", "north", "manager")...)),
 		removeSite(as(owner), "south"), accept("eve"))
-	if m, _ := late.Member("eve"); len(m.Sites) != 1 || m.Sites[0].Site != "north" {
+	if m, _ := late.Member("eve", now); len(m.Sites) != 1 || m.Sites[0].Site != "north" {
 		t.Errorf("also those that an invitation carried: %+v", m.Sites)
 	}
 	if _, ok := state.Site("south"); ok || len(state.Sites()) != 1 {
@@ -190,7 +190,7 @@ func TestDZBuildOwnershipTransfer(t *testing.T) {
 	orders:update      OAM--
 	team:remove        OAM--
 	`)
-	if m, _ := state.Member("max"); m.Role != "owner" || len(m.Sites) != 0 {
+	if m, _ := state.Member("max", now); m.Role != "owner" || len(m.Sites) != 0 {
 		t.Errorf("the new owner is %+v", m)
 	}
 	if transfer := state.Transfer(); transfer == nil || !transfer.Ended {

@@ -84,7 +84,7 @@ func TestAccessReviews(t *testing.T) {
 // reviewLines are the lines of the last review, from after a place on.
 func reviewLines(t *domain.Team, after int) string {
 	var lines []string
-	for place, one := range t.UnderReview(after) {
+	for place, one := range t.UnderReview(after, now) {
 		line := fmt.Sprintf("%d %s %s", place, one.User, one.Verdict.Decision)
 		if one.Joined {
 			line += "joined"
@@ -113,19 +113,19 @@ func TestWhatAnAccessReviewShows(t *testing.T) {
 			t.Errorf("after place %d come\n%s", after, got)
 		}
 	}
-	for first := range state.UnderReview(0) { // and one may stop anywhere
+	for first := range state.UnderReview(0, now) { // and one may stop anywhere
 		if first != 1 {
 			t.Errorf("the first is %d", first)
 		}
 		break
 	}
-	for place := range state.UnderReview(2) {
+	for place := range state.UnderReview(2, now) {
 		if place == 3 {
 			break
 		}
 	}
 	for u, want := range map[user]string{"ann": "kept", "dan": "removed", "bob": "", "eve": "no", "mallory": "no"} {
-		one, ok := state.Reviewed(u)
+		one, ok := state.Reviewed(u, now)
 		if got := string(one.Verdict.Decision); ok && got != want || ok == (want == "no") || ok && one.User != u {
 			t.Errorf("%s came to %q, %t", u, got, ok)
 		}
@@ -134,10 +134,10 @@ func TestWhatAnAccessReviewShows(t *testing.T) {
 	if review.Members != 5 || review.Kept != 2 || review.Removed != 1 || review.Left != 1 || review.Undecided() != 1 || !review.Open() {
 		t.Errorf("%+v", review)
 	}
-	if ann, _ := state.Member("ann"); ann.Kept == nil || ann.Kept.Review != "rev-1" || ann.Kept.Given.At != now.Add(time.Minute) {
+	if ann, _ := state.Member("ann", now); ann.Kept == nil || ann.Kept.Review != "rev-1" || ann.Kept.Given.At != now.Add(time.Minute) {
 		t.Errorf("ann was kept: %+v", ann.Kept)
 	}
-	if eve, _ := state.Member("eve"); eve.Kept != nil {
+	if eve, _ := state.Member("eve", now); eve.Kept != nil {
 		t.Errorf("eve was kept: %+v", eve.Kept)
 	}
 
@@ -153,7 +153,7 @@ func TestWhatAnAccessReviewShows(t *testing.T) {
 		t.Error("there is a review that nobody opened")
 	}
 	none := fold(base)
-	if _, ok := none.Reviewed("ann"); ok || reviewLines(none, 0) != "" {
+	if _, ok := none.Reviewed("ann", now); ok || reviewLines(none, 0) != "" {
 		t.Error("without a review, people are under review")
 	}
 }

@@ -155,7 +155,7 @@ func TestDeletedRoleIsReplaced(t *testing.T) {
 	eve, _ := after.Invitation(inv("eve"))
 	fay, _ := after.Invitation(inv("fay"))
 	k, _ := after.APIKey("k")
-	bob, _ := after.Member("bob")
+	bob, _ := after.Member("bob", now)
 	if eve.Sites[0].Role != "packer" || fay.Role != "packer" || k.Role != "packer" || bob.Sites[0].Role != "packer" || bob.Sites[1].Role != "viewer" {
 		t.Errorf("eve %v, fay %s, k %s, bob %v", eve.Sites, fay.Role, k.Role, bob.Sites)
 	}

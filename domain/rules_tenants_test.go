@@ -177,21 +177,21 @@ func TestMemberActionsAreWhatIsAllowed(t *testing.T) {
 		by, of  user
 		want    []string
 	}{
-		{"tenants", tenant(), owner, "ada", []string{"change_role", "edit_permissions", "remove"}},
-		{"tenants", tenant(), "ada", "max", []string{"change_role", "edit_permissions", "remove"}},
-		{"tenants", tenant(), "ada", "alf", []string{"remove"}},
+		{"tenants", tenant(), owner, "ada", []string{"change_role", "edit_permissions", "edit_expiry", "remove"}},
+		{"tenants", tenant(), "ada", "max", []string{"change_role", "edit_permissions", "edit_expiry", "remove"}},
+		{"tenants", tenant(), "ada", "alf", []string{"edit_expiry", "remove"}},
 		{"tenants", tenant(), "ada", "ada", []string{}},
 		{"tenants", tenant(), "ada", owner, []string{}},
 		{"tenants", tenant(), "max", "vera", []string{}},
-		{"distribu", company(), owner, "ada", []string{"change_role", "remove"}},
-		{"distribu", company(), "ada", "max", []string{"remove"}},
+		{"distribu", company(), owner, "ada", []string{"change_role", "edit_expiry", "remove"}},
+		{"distribu", company(), "ada", "max", []string{"edit_expiry", "remove"}},
 		{"distribu", company(), "ada", "alf", []string{}},
-		{"dzbuild", account(), owner, "ada", []string{"change_role", "edit_sites", "remove"}},
-		{"dzbuild", account(), "ada", "alf", []string{"change_role", "edit_sites", "remove"}},
+		{"dzbuild", account(), owner, "ada", []string{"change_role", "edit_sites", "edit_expiry", "remove"}},
+		{"dzbuild", account(), "ada", "alf", []string{"change_role", "edit_sites", "edit_expiry", "remove"}},
 		{"dzbuild", account(), "rita", "max", []string{}},
 	} {
 		state := fold(row.base)
-		member, _ := state.Member(row.of)
+		member, _ := state.Member(row.of, now)
 		if diff := cmp.Diff(row.want, state.MemberActions(as(row.by), now)(member)); diff != "" {
 			t.Errorf("%s: %s to %s: %s", row.catalog, row.by, row.of, diff)
 		}

@@ -31,7 +31,7 @@ func eachCatalog(t *testing.T, f func(t *testing.T, catalog string, base evs)) {
 // owners are those of these users who have the owner's role.
 func owners(t *domain.Team, users ...user) (have []user) {
 	for _, u := range users {
-		if m, ok := t.Member(u); ok && m.Role == t.Catalog().OwnerRole().Key {
+		if m, ok := t.Member(u, now); ok && m.Role == t.Catalog().OwnerRole().Key {
 			have = append(have, u)
 		}
 	}
@@ -57,7 +57,7 @@ func TestRule1ExactlyOneOwner(t *testing.T) {
 		one("before", fold(base), owner)
 		moved := play(t, base, operatorTransfer(domain.Operator, "bob"))
 		one("after a transfer", moved, "bob")
-		if m, _ := moved.Member(owner); m.Role != lower[catalog] {
+		if m, _ := moved.Member(owner, now); m.Role != lower[catalog] {
 			t.Errorf("the old owner is %s, want %s", m.Role, lower[catalog])
 		}
 		one("after two", play(t, base, operatorTransfer(domain.Operator, "bob"), operatorTransfer(domain.Operator, "ann")), "ann")
@@ -347,7 +347,7 @@ func everyCommand(by domain.Actor, catalog string) map[string]command {
 	low := bottom[catalog]
 	return map[string]command{
 		"invite": invite(by, "zoe", low), "resend": resend(by, "eve"), "cancel": cancel(by, "eve"),
-		"change role": changeRole(by, "ann", low), "remove": remove(by, "ann"), "overrides": setOverrides(by, "ann", "", ""),
+		"change role": changeRole(by, "ann", low), "remove": remove(by, "ann"), "expiry": setExpiry(by, "ann", t0.Add(day)), "overrides": setOverrides(by, "ann", "", ""),
 		"sites": setSites(by, "ann"), "rename": rename(by, "Other"), "delete": deleteTeam(by), "plan": setPlan(by, "growth"),
 		"add site": addSite(by, "west"), "rename site": renameNorth(by, "West"), "remove site": removeSite(by, "north"),
 		"create key": createKey(by, "new", low), "revoke key": revokeKey(by, "k"),

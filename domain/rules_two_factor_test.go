@@ -87,7 +87,7 @@ func TestNobodyLocksThemselvesOutWithTwoFactor(t *testing.T) {
 
 // deadlineOf is in days after t0; -1 when nothing is required.
 func deadlineOf(state *domain.Team, u user) float64 {
-	deadline, required := state.TwoFactorDeadline(u)
+	deadline, required := state.TwoFactorDeadline(u, now)
 	if !required {
 		return -1
 	}

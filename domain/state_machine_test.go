@@ -123,7 +123,7 @@ func (m *machine) invariants(t *rapid.T, event domain.Event) {
 	// One owner, always: also when the team has ended.
 	owners := 0
 	for _, u := range folk {
-		member, ok := m.team.Member(u)
+		member, ok := m.team.Member(u, m.now)
 		r, naive := p.roles[u]
 		if ok != naive || ok && member.Role != r {
 			t.Fatalf("%s is %+v, want %s", u, member, r)
@@ -215,7 +215,7 @@ func (m *machine) someGrants(t *rapid.T) (some []grant) {
 		return nil
 	}
 	for range dice.Draw(t, "sites") % 3 {
-		some = append(some, grant{Site: m.someSite(t), Role: m.someRole(t)})
+		some = append(some, grant{Site: m.someSite(t), Role: m.someRole(t), ExpiresAt: m.someEnd(t)})
 	}
 	return some
 }
@@ -244,6 +244,7 @@ var steps = map[string]step{
 		u := pick(t, "whom", folk)
 		return m.team.Invite(by, domain.NewInvitation{
 			ID: fresh[domain.InvitationID](m, "inv"), Address: address(u), Email: email(u), Role: m.someRole(t), Sites: m.someGrants(t),
+			AccessExpiresAt: m.someEnd(t),
 		}, m.now)
 	},
 	"resend": func(t *rapid.T, m *machine, by domain.Actor) (evs, error) {
@@ -256,12 +257,22 @@ var steps = map[string]step{
 		return m.team.ChangeRole(by, pick(t, "whom", folk), m.someRole(t), m.now)
 	},
 	"set overrides": func(t *rapid.T, m *machine, by domain.Actor) (evs, error) {
-		return m.team.SetOverrides(by, pick(t, "whom", folk), domain.Overrides{
-			Granted: m.somePermissions(t, "granted"), Revoked: m.somePermissions(t, "revoked"),
-		}, m.now)
+		want := domain.Overrides{Granted: m.somePermissions(t, "granted"), Revoked: m.somePermissions(t, "revoked")}
+		for _, permission := range append(want.Granted, want.Revoked...) {
+			if end := m.someEnd(t); !end.IsZero() {
+				if want.Expirations == nil {
+					want.Expirations = map[domain.Permission]time.Time{}
+				}
+				want.Expirations[permission] = end
+			}
+		}
+		return m.team.SetOverrides(by, pick(t, "whom", folk), want, m.now)
 	},
 	"set sites": func(t *rapid.T, m *machine, by domain.Actor) (evs, error) {
 		return m.team.SetSites(by, pick(t, "whom", folk), m.someGrants(t), m.now)
+	},
+	"set expiry": func(t *rapid.T, m *machine, by domain.Actor) (evs, error) {
+		return m.team.SetExpiry(by, pick(t, "whom", folk), m.someEnd(t), m.now)
 	},
 	"remove": func(t *rapid.T, m *machine, by domain.Actor) (evs, error) {
 		return m.team.Remove(by, pick(t, "whom", folk), m.now)
@@ -311,10 +322,10 @@ var steps = map[string]step{
 		for _, plan := range m.catalog.Plans {
 			plans = append(plans, plan.Key)
 		}
-		return m.team.SetPlan(by, pick(t, "plan", plans))
+		return m.team.SetPlan(by, pick(t, "plan", plans), m.now)
 	},
 	"operator's transfer": func(t *rapid.T, m *machine, by domain.Actor) (evs, error) {
-		return m.team.OperatorTransfer(by, pick(t, "whom", folk))
+		return m.team.OperatorTransfer(by, pick(t, "whom", folk), m.now)
 	},
 	"require two-factor": func(t *rapid.T, m *machine, by domain.Actor) (evs, error) {
 		var some []role
@@ -361,7 +372,7 @@ func (m *machine) own() map[string]func(*rapid.T) {
 		},
 		"leave": func(t *rapid.T) {
 			u := pick(t, "user", folk)
-			events, err := m.team.Leave(u)
+			events, err := m.team.Leave(u, m.now)
 			m.record(t, as(u), events, err)
 		},
 		"confirm transfer": func(t *rapid.T) {
@@ -374,6 +385,17 @@ func (m *machine) own() map[string]func(*rapid.T) {
 		},
 		"expire": func(t *rapid.T) {
 			m.record(t, domain.Roster, m.team.Expire(m.someInvitation(t), m.now), nil)
+		},
+		"lapse": func(t *rapid.T) {
+			u := pick(t, "user", folk)
+			if past := look(m.history, m.now).unrecorded; dice.Draw(t, "due")%4 > 0 {
+				for _, other := range folk {
+					if past.ends[other] != (time.Time{}) || len(past.grants[other]) > 0 || len(past.overrides[other].Expirations) > 0 {
+						u = other
+					}
+				}
+			}
+			m.record(t, domain.Roster, m.team.ExpireMember(u, m.now), nil)
 		},
 		"time passes": func(t *rapid.T) {
 			m.now = m.now.Add(pick(t, "time", []time.Duration{time.Microsecond, time.Hour, day, 3 * day, 7 * day}))
@@ -394,6 +416,7 @@ func (m *machine) questions(t *rapid.T) {
 		if got.Allowed != p.can(by, permission, where) || got.Reason == "" {
 			t.Fatalf("%v has %s on %q: %+v", by, permission, where, got)
 		}
+		m.until(t, got, by, permission, where)
 	}
 	for _, r := range m.catalog.Roles {
 		want := p.can(by, p.mayInvite, "") && p.gives(by, r.Key, "<=", "") || p.can(by, p.mayChange, "") && p.gives(by, r.Key, p.assign, "")
@@ -406,31 +429,35 @@ func (m *machine) questions(t *rapid.T) {
 	for _, i := range p.invitations {
 		moments = append(moments, i.expires, i.expires.Add(-1), i.expires.Add(1))
 	}
-	for _, at := range moments {
-		if got, want := m.team.Seats(at).Pending, look(m.history, at).pendingCount(); got != want {
-			t.Fatalf("%d are pending at %v, want %d", got, at, want)
-		}
+	for _, end := range p.ends {
+		moments = append(moments, end, end.Add(-1))
 	}
-	if members := m.team.Seats(m.now).Members; members+p.pendingCount() != p.used() {
-		t.Fatalf("%d members take a seat", members)
+	for _, at := range moments {
+		seats, then := m.team.Seats(at), look(m.history, at)
+		if want := then.pendingCount(); seats.Pending != want {
+			t.Fatalf("%d are pending at %v, want %d", seats.Pending, at, want)
+		}
+		if want := then.used(); seats.Used() != want {
+			t.Fatalf("%d seats are taken at %v, want %d", seats.Used(), at, want)
+		}
 	}
 }
 
 // sequence is how many commands one team is given.
-const sequence = 100
+const sequence = 130
 
 // repertoire is what is chosen from, some things more often.
 var repertoire = []string{
 	"expire", "accept", "invite", "resend", "confirm transfer", "change role", "remove", "accept", "decline", "cancel",
 	"set overrides", "set sites", "request transfer", "operator's transfer", "revoke key", "create key", "invite", "leave", "time passes", "expire",
 	"time passes", "set plan", "require two-factor", "cancel transfer", "rename", "add site", "rename site", "remove site", "invite", "accept", "delete",
-	"open review", "decide", "decide", "close review",
+	"open review", "decide", "decide", "close review", "set expiry", "set expiry", "lapse", "lapse", "time passes", "expire", "decide", "open review", "invite", "set overrides",
 }
 
 // populate gives the team members, sites and a plan to begin with.
 func (m *machine) populate(t *rapid.T) {
 	if plans := m.catalog.Plans; len(plans) > 0 {
-		events, err := m.team.SetPlan(domain.Operator, pick(t, "plan", plans).Key)
+		events, err := m.team.SetPlan(domain.Operator, pick(t, "plan", plans).Key, m.now)
 		m.record(t, domain.Operator, events, err)
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "sites") {
@@ -440,7 +467,7 @@ func (m *machine) populate(t *rapid.T) {
 	for _, u := range folk[1:4] {
 		id := fresh[domain.InvitationID](m, "inv")
 		events, err := m.team.Invite(as(owner), domain.NewInvitation{
-			ID: id, Address: address(u), Email: email(u), Role: m.someRole(t), Sites: m.someGrants(t),
+			ID: id, Address: address(u), Email: email(u), Role: m.someRole(t), Sites: m.someGrants(t), AccessExpiresAt: m.someEnd(t),
 		}, m.now)
 		m.record(t, as(owner), events, err)
 		events, err = m.team.Accept(id, u, address(u), m.now)
@@ -472,8 +499,8 @@ func TestTeamKeepsItsInvariants(t *testing.T) {
 				}
 
 				for _, u := range folk {
-					got, required := m.team.TwoFactorDeadline(u)
-					want, naive := deadline(m.history, u)
+					got, required := m.team.TwoFactorDeadline(u, m.now)
+					want, naive := deadline(m.history, u, m.now)
 					if required != naive || required && !got.Equal(want) {
 						t.Fatalf("%s needs a second factor from %v, %t; want %v, %t", u, got, required, want, naive)
 					}
@@ -504,7 +531,7 @@ func TestTeamKeepsItsInvariants(t *testing.T) {
 			// would prove little.
 			for _, event := range []domain.Event{
 				domain.MemberInvited{}, domain.InvitationResent{}, domain.InvitationCancelled{}, domain.InvitationDeclined{},
-				domain.InvitationExpired{}, domain.MemberJoined{}, domain.RoleChanged{}, domain.MemberRemoved{},
+				domain.InvitationExpired{}, domain.MemberJoined{}, domain.ExpiryChanged{}, domain.MemberExpired{}, domain.RoleChanged{}, domain.MemberRemoved{},
 				domain.AccessReviewOpened{}, domain.AccessReviewDecided{}, domain.AccessReviewClosed{},
 				domain.OwnershipTransferred{}, domain.APIKeyCreated{}, domain.APIKeyRevoked{}, domain.TeamDeleted{}, domain.TeamRenamed{},
 			} {

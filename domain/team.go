@@ -31,8 +31,9 @@ type Team struct {
 	former      map[UserID]bool // whoever was a member once and left or was removed
 	invitations map[InvitationID]*Invitation
 	pendingBy   map[AddressID]InvitationID
-	deadlines   deadlines // of the invitations that are pending, by time
-	sites       []*Site   // in the order of their making
+	memberEnds  deadlines[UserID]       // of the memberships that end by themselves
+	deadlines   deadlines[InvitationID] // of the invitations that are pending, by time
+	sites       []*Site                 // in the order of their making
 	siteBy      map[SiteID]*Site
 	roles       []*Role // the team's own, beside the catalog's
 	keys        map[APIKeyID]*APIKey
@@ -60,6 +61,8 @@ type Member struct {
 	Address  AddressID
 	JoinedAt time.Time
 
+	ExpiresAt time.Time // when the membership ends by itself; zero for never
+
 	Role      RoleKey
 	RoleGiven Given
 
@@ -72,6 +75,9 @@ type Member struct {
 
 	place       int       // in the roll
 	factorSince time.Time // from when on a second factor is required of them; zero when none is
+
+	ends    []overrideEnd // of overrides that end by themselves, in the order of the permissions
+	soonest time.Time     // end of a role on a site or an override; zero when none ends
 }
 
 // MemberSite is a member's role on one site.
@@ -103,8 +109,11 @@ type Invitation struct {
 	Status    InvitationStatus
 	Link      int // the version of the link that works
 	ExpiresAt time.Time
-	InvitedBy Actor
-	InvitedAt time.Time
+	// AccessExpiresAt is when the membership that it leads to ends; zero for
+	// never. The invitation itself never lasts longer.
+	AccessExpiresAt time.Time
+	InvitedBy       Actor
+	InvitedAt       time.Time
 }
 
 // StatusAt is the status at a moment: a pending invitation is expired from
@@ -137,6 +146,7 @@ type APIKey struct {
 	ExpiresAt  *time.Time
 	Revoked    bool
 	given      Given
+	passing    bool // it gives nothing that lasts longer than itself
 }
 
 // Active tells whether the key works at this moment.
@@ -186,16 +196,22 @@ func (t *Team) CreatedAt() time.Time { return t.createdAt }
 // Live tells whether the team exists: created and not deleted.
 func (t *Team) Live() bool { return t.owner != "" && !t.deleted }
 
-// Member finds a member. The result must not be changed.
-func (t *Team) Member(user UserID) (*Member, bool) {
-	member, ok := t.members[user]
-	return member, ok
-}
+// Member finds a member as they are at a moment: without what has ended by
+// then. The result must not be changed.
+func (t *Team) Member(user UserID, now time.Time) (*Member, bool) { return t.member(user, now) }
 
-// Members gives the members in the order of their joining, each with a place
-// that stays the same: beginning after the place of one goes on where that was
-// left. Places begin with 1. The members must not be changed.
-func (t *Team) Members(after int) iter.Seq2[int, *Member] { return t.roll.after(after) }
+// Members gives the members of a moment in the order of their joining, each
+// with a place that stays the same: beginning after the place of one goes on
+// where that was left. Places begin with 1. The members must not be changed.
+func (t *Team) Members(after int, now time.Time) iter.Seq2[int, *Member] {
+	return func(yield func(int, *Member) bool) {
+		for place, member := range t.roll.after(after) {
+			if !ended(member.ExpiresAt, now) && !yield(place, member.at(now)) {
+				return
+			}
+		}
+	}
+}
 
 // Knows tells whether a user is or was a member.
 func (t *Team) Knows(user UserID) bool {
@@ -264,7 +280,7 @@ func (s Seats) Used() int { return s.Members + s.Pending }
 
 // Seats counts the seats at a moment.
 func (t *Team) Seats(now time.Time) Seats {
-	seats := Seats{Limit: NoLimit, Members: len(t.members), Pending: t.deadlines.after(now)}
+	seats := Seats{Limit: NoLimit, Members: t.memberCount(now), Pending: t.deadlines.open(now)}
 	if !t.catalog.Rules.OwnerTakesSeat {
 		seats.Members--
 	}
@@ -338,8 +354,8 @@ func (t *Team) Delete(by Actor, now time.Time) ([]Event, error) {
 // SetPlan moves the team to another plan. Going below the present number of
 // members keeps them and blocks inviting. Only the operator sets plans: what
 // was paid for is decided outside of Roster.
-func (t *Team) SetPlan(by Actor, plan string) ([]Event, error) {
-	if err := t.operator(by); err != nil {
+func (t *Team) SetPlan(by Actor, plan string, now time.Time) ([]Event, error) {
+	if err := t.operator(by, now); err != nil {
 		return nil, err
 	}
 	if _, ok := t.catalog.Plan(plan); !ok {
@@ -353,8 +369,8 @@ func (t *Team) SetPlan(by Actor, plan string) ([]Event, error) {
 
 // operator refuses anybody but the operator. Whoever isn't in the team learns
 // nothing of it.
-func (t *Team) operator(by Actor) error {
-	_, inside := t.holder(by)
+func (t *Team) operator(by Actor, now time.Time) error {
+	_, inside := t.holder(by, now)
 	switch {
 	case !t.Live() || !inside && by != Operator:
 		return ErrNotFound

@@ -27,7 +27,7 @@ func (t *Team) Apply(event Event, meta Meta) {
 	case MemberInvited:
 		t.invitations[e.Invitation] = &Invitation{
 			ID: e.Invitation, Address: e.Address, Email: e.Email, Name: e.Name, Role: e.Role, Sites: e.Sites,
-			Link: 1, ExpiresAt: e.ExpiresAt, InvitedBy: meta.Actor, InvitedAt: meta.At,
+			Link: 1, ExpiresAt: e.ExpiresAt, AccessExpiresAt: e.AccessExpiresAt, InvitedBy: meta.Actor, InvitedAt: meta.At,
 		}
 		t.pend(t.invitations[e.Invitation])
 	case InvitationResent:
@@ -49,11 +49,13 @@ func (t *Team) Apply(event Event, meta Meta) {
 				member.Sites = append(member.Sites, MemberSite{grant, given})
 			}
 		}
+		member.reckon()
 		if invitation, ok := t.invitations[e.Invitation]; ok {
 			member.Address = invitation.Address
 			t.end(e.Invitation, StatusAccepted)
 		}
 		t.join(member)
+		t.setExpiry(member, e.ExpiresAt)
 
 	case RoleChanged:
 		if member, ok := t.members[e.User]; ok {
@@ -62,14 +64,24 @@ func (t *Team) Apply(event Event, meta Meta) {
 		}
 	case PermissionsChanged:
 		if member, ok := t.members[e.User]; ok {
-			member.Granted, _ = t.catalog.Set(e.After.Granted)
-			member.Revoked, _ = t.catalog.Set(e.After.Revoked)
+			t.setOverrides(member, e.After)
 			member.OverridesGiven = given
 		}
 	case SitesChanged:
 		if member, ok := t.members[e.User]; ok {
 			member.Sites = member.regrant(e.After, given)
+			member.reckon()
 		}
+	case ExpiryChanged:
+		if member, ok := t.members[e.User]; ok {
+			t.setExpiry(member, e.After)
+		}
+	case MemberExpired:
+		t.part(e.User, e.ExpiredAt)
+	case SitesExpired:
+		t.applySitesExpired(e)
+	case PermissionsExpired:
+		t.applyPermissionsExpired(e)
 	case MemberRemoved:
 		t.part(e.User, meta.At)
 	case MemberLeft:
@@ -87,9 +99,12 @@ func (t *Team) Apply(event Event, meta Meta) {
 			t.cover(old, meta.At)
 		}
 		if owner, ok := t.members[e.To]; ok {
-			// An owner has everything: overrides and grants of before are void.
+			// An owner has everything, for good: overrides and grants of before are
+			// void.
 			owner.Role, owner.RoleGiven = t.catalog.OwnerRole().Key, given
 			owner.Granted, owner.Revoked, owner.Sites = PermissionSet{}, PermissionSet{}, nil
+			owner.ends, owner.soonest = nil, time.Time{}
+			t.setExpiry(owner, time.Time{})
 			t.cover(owner, meta.At)
 		}
 
@@ -119,12 +134,13 @@ func (t *Team) Apply(event Event, meta Meta) {
 		t.sites = slices.DeleteFunc(t.sites, func(site *Site) bool { return site.ID == e.Site })
 		for _, member := range t.members {
 			member.Sites = slices.DeleteFunc(member.Sites, func(grant MemberSite) bool { return grant.Site == e.Site })
+			member.reckon()
 		}
 
 	case APIKeyCreated:
 		t.keys[e.Key] = &APIKey{
 			ID: e.Key, Name: e.Name, Role: e.Role, Prefix: e.Prefix, SecretHash: e.SecretHash, DataKey: e.DataKey,
-			CreatedAt: meta.At, CreatedBy: meta.Actor, ExpiresAt: e.ExpiresAt, given: given,
+			CreatedAt: meta.At, CreatedBy: meta.Actor, ExpiresAt: e.ExpiresAt, given: given, passing: e.Passing,
 		}
 	case APIKeyRevoked:
 		if key, ok := t.keys[e.Key]; ok {
@@ -139,6 +155,7 @@ func (t *Team) Apply(event Event, meta Meta) {
 
 func (t *Team) join(member *Member) {
 	if before, ok := t.members[member.User]; ok {
+		t.setExpiry(before, time.Time{})
 		t.roll.remove(before)
 	}
 	t.members[member.User] = member
@@ -153,6 +170,7 @@ func (t *Team) join(member *Member) {
 func (t *Team) part(user UserID, at time.Time) {
 	if member, ok := t.members[user]; ok {
 		t.departs(member, at)
+		t.setExpiry(member, time.Time{})
 		delete(t.memberBy, member.Address)
 		delete(t.members, user)
 		t.roll.remove(member)
@@ -195,7 +213,7 @@ func (t *Team) end(id InvitationID, status InvitationStatus) {
 func (m *Member) regrant(after []SiteGrant, given Given) []MemberSite {
 	sites := make([]MemberSite, 0, len(after))
 	for _, grant := range after {
-		if old, ok := m.site(grant.Site); ok && old.Role == grant.Role {
+		if old, ok := m.site(grant.Site); ok && old.SiteGrant.equal(grant) {
 			sites = append(sites, old)
 		} else {
 			sites = append(sites, MemberSite{grant, given})

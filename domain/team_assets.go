@@ -94,8 +94,20 @@ func (t *Team) CreateAPIKey(by Actor, want NewAPIKey, now time.Time) ([]Event, e
 	if !role.Permissions.Within(who.held) {
 		return nil, ErrRankTooLow.on("#/role")
 	}
-	if want.ExpiresAt != nil && !want.ExpiresAt.After(now) {
-		return nil, invalid("#/expires_at", "must lie in the future")
+	end := time.Time{}
+	if want.ExpiresAt != nil {
+		if end = *want.ExpiresAt; !end.After(now) {
+			return nil, invalid("#/expires_at", "must lie in the future")
+		}
+	}
+	if err := t.lasts(by, end, now, "#/expires_at", func(who authority) error {
+		if !role.Permissions.Within(who.held) {
+			return ErrRankTooLow
+		}
+		_, err := t.assignable(who, want.Role, ReachEqual, "")
+		return err
+	}); err != nil {
+		return nil, err
 	}
 	if t.activeKeys(now) >= MaxAPIKeys {
 		return nil, ErrTeamLimit.with(map[string]any{"limit": MaxAPIKeys})
@@ -103,6 +115,7 @@ func (t *Team) CreateAPIKey(by Actor, want NewAPIKey, now time.Time) ([]Event, e
 	return []Event{APIKeyCreated{
 		Key: want.ID, Name: name, Role: role.Key, Prefix: want.Prefix,
 		SecretHash: want.SecretHash, DataKey: want.DataKey, ExpiresAt: want.ExpiresAt,
+		Passing: t.passing(by, now),
 	}}, nil
 }
 

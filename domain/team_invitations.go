@@ -10,10 +10,13 @@ type NewInvitation struct {
 	Name    Sealed // optional
 	Role    RoleKey
 	Sites   []SiteGrant
+
+	AccessExpiresAt time.Time // when the membership is to end; zero for never
 }
 
 // Invite asks an address to join. It takes a seat until it is accepted,
-// declined, cancelled or expired.
+// declined, cancelled or expired. It never lasts longer than the access that it
+// gives.
 func (t *Team) Invite(by Actor, want NewInvitation, now time.Time) ([]Event, error) {
 	who, err := t.permitted(by, ActionInvite, now)
 	if err != nil {
@@ -23,7 +26,16 @@ func (t *Team) Invite(by Actor, want NewInvitation, now time.Time) ([]Event, err
 	if err != nil {
 		return nil, err
 	}
-	sites, err := t.siteGrants(who, want.Sites, nil, t.catalog.Rules.InviteReach)
+	if err := validEnd("#/access_expires_at", want.AccessExpiresAt, now); err != nil {
+		return nil, err
+	}
+	if err := t.lasts(by, want.AccessExpiresAt, now, "#/access_expires_at", func(who authority) error {
+		_, err := t.assignable(who, want.Role, t.catalog.Rules.InviteReach, "")
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	sites, err := t.siteGrants(by, who, want.Sites, &Member{ExpiresAt: want.AccessExpiresAt}, t.catalog.Rules.InviteReach, now)
 	if err != nil {
 		return nil, err
 	}
@@ -35,15 +47,18 @@ func (t *Team) Invite(by Actor, want NewInvitation, now time.Time) ([]Event, err
 	}
 	return []Event{MemberInvited{
 		Invitation: want.ID, Address: want.Address, Email: want.Email, Name: want.Name,
-		Role: role.Key, Sites: sites, ExpiresAt: now.Add(t.catalog.Rules.InvitationLifetime),
+		Role: role.Key, Sites: sites, AccessExpiresAt: want.AccessExpiresAt,
+		ExpiresAt: sooner(now.Add(t.catalog.Rules.InvitationLifetime), want.AccessExpiresAt),
 	}}, nil
 }
 
 // invitable refuses an address that is in the team already, or has a pending
 // invitation other than the one excepted.
 func (t *Team) invitable(address AddressID, except InvitationID, now time.Time) error {
-	if _, member := t.memberBy[address]; member {
-		return ErrAlreadyMember
+	if user, ok := t.memberBy[address]; ok {
+		if _, member := t.member(user, now); member {
+			return ErrAlreadyMember
+		}
 	}
 	if id, ok := t.pendingBy[address]; ok && id != except && t.invitations[id].StatusAt(now) == StatusPending {
 		return ErrAlreadyInvited
@@ -85,17 +100,11 @@ func (t *Team) Resend(by Actor, id InvitationID, now time.Time) ([]Event, error)
 	if err != nil {
 		return nil, err
 	}
-	// It hands out the roles once more, so it takes the same authority.
-	if _, err := t.assignable(who, invitation.Role, t.catalog.Rules.InviteReach, ""); err != nil {
-		return nil, err
+	if ended(invitation.AccessExpiresAt, now) {
+		return nil, ErrInvitationExpired.saying("The access that it would give has ended. Invite this person anew.")
 	}
-	for _, grant := range invitation.Sites {
-		if _, ok := t.Site(grant.Site); !ok { // removed since, so nobody gets a role on it
-			continue
-		}
-		if _, err := t.assignableOn(who, grant, t.catalog.Rules.InviteReach, ""); err != nil {
-			return nil, err
-		}
+	if err := t.resendable(by, who, invitation, now); err != nil {
+		return nil, err
 	}
 	if err := t.invitable(invitation.Address, id, now); err != nil {
 		return nil, err
@@ -108,8 +117,41 @@ func (t *Team) Resend(by Actor, id InvitationID, now time.Time) ([]Event, error)
 		return nil, err
 	}
 	return []Event{InvitationResent{
-		Invitation: id, Link: invitation.Link + 1, ExpiresAt: now.Add(t.catalog.Rules.InvitationLifetime),
+		Invitation: id, Link: invitation.Link + 1,
+		ExpiresAt: sooner(now.Add(t.catalog.Rules.InvitationLifetime), invitation.AccessExpiresAt),
 	}}, nil
+}
+
+// resendable refuses unless the actor may give the roles that an invitation
+// hands out once more.
+func (t *Team) resendable(by Actor, who authority, invitation *Invitation, now time.Time) error {
+	reach := t.catalog.Rules.InviteReach
+	gives := func(who authority) error {
+		_, err := t.assignable(who, invitation.Role, reach, "")
+		return err
+	}
+	if err := gives(who); err != nil {
+		return err
+	}
+	if err := t.lasts(by, invitation.AccessExpiresAt, now, "", gives); err != nil {
+		return err
+	}
+	for _, grant := range current(invitation.Sites, now) {
+		if _, ok := t.Site(grant.Site); !ok { // removed since, so nobody gets a role on it
+			continue
+		}
+		gives := func(who authority) error {
+			_, err := t.assignableOn(who, grant, reach, "")
+			return err
+		}
+		if err := gives(who); err != nil {
+			return err
+		}
+		if err := t.lasts(by, sooner(grant.ExpiresAt, invitation.AccessExpiresAt), now, "", gives); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Cancel withdraws a pending invitation and frees its seat.
@@ -142,16 +184,20 @@ func (t *Team) Expire(id InvitationID, now time.Time) []Event {
 }
 
 // Accept makes the invited person a member, with the role and the sites that
-// the invitation carries. The address must be the one it was sent to.
+// the invitation carries. The address must be the one it was sent to. Somebody
+// whose membership has ended by itself may come back; that end is on record
+// before.
 func (t *Team) Accept(id InvitationID, user UserID, address AddressID, now time.Time) ([]Event, error) {
 	invitation, err := t.Acceptable(id, address, now)
 	if err != nil {
 		return nil, err
 	}
-	if _, member := t.members[user]; member {
+	if _, member := t.member(user, now); member {
 		return nil, ErrAlreadyMember
 	}
-	return []Event{MemberJoined{User: user, Invitation: id, Role: invitation.Role, Sites: invitation.Sites}}, nil
+	return t.afterExpiry(user, now, MemberJoined{
+		User: user, Invitation: id, Role: invitation.Role, Sites: current(invitation.Sites, now), ExpiresAt: invitation.AccessExpiresAt,
+	}), nil
 }
 
 // Acceptable finds an invitation that somebody with this address may accept.

@@ -16,7 +16,7 @@ func (t *Team) RequestTransfer(by Actor, id TransferID, to UserID, now time.Time
 	if by != ByUser(t.owner) {
 		return nil, ErrNotPermitted
 	}
-	if _, ok := t.members[to]; !ok {
+	if _, ok := t.member(to, now); !ok {
 		return nil, invalid("#/user_id", "must be a member of the team")
 	}
 	if to == t.owner {
@@ -28,8 +28,14 @@ func (t *Team) RequestTransfer(by Actor, id TransferID, to UserID, now time.Time
 	return []Event{OwnershipTransferRequested{Transfer: id, To: to, ExpiresAt: now.Add(t.catalog.Rules.TransferLifetime)}}, nil
 }
 
+// transferOpen tells whether a transfer can still be confirmed: it ends with the
+// membership of the one who was chosen.
 func (t *Team) transferOpen(now time.Time) bool {
-	return t.transfer != nil && !t.transfer.Ended && now.Before(t.transfer.ExpiresAt)
+	if t.transfer == nil || t.transfer.Ended || !now.Before(t.transfer.ExpiresAt) {
+		return false
+	}
+	_, member := t.member(t.transfer.To, now)
+	return member
 }
 
 // CancelTransfer withdraws a pending transfer.
@@ -54,30 +60,30 @@ func (t *Team) ConfirmTransfer(id TransferID, user UserID, now time.Time) ([]Eve
 		return nil, ErrNotFound
 	case t.transfer.To != user:
 		return nil, ErrWrongAccount.saying("Another member was chosen. Sign in as that member.")
-	case t.transfer.Ended:
+	case t.transfer.Ended || now.Before(t.transfer.ExpiresAt) && !t.transferOpen(now):
 		return nil, ErrTransferEnded
 	case !now.Before(t.transfer.ExpiresAt):
 		return nil, ErrTransferExpired
 	}
-	return t.transferTo(user, id)
+	return t.transferTo(user, id, now)
 }
 
 // OperatorTransfer moves the ownership at once, for the operator who has
 // checked outside of Roster that it is right.
-func (t *Team) OperatorTransfer(by Actor, to UserID) ([]Event, error) {
-	if err := t.operator(by); err != nil || to == t.owner {
+func (t *Team) OperatorTransfer(by Actor, to UserID, now time.Time) ([]Event, error) {
+	if err := t.operator(by, now); err != nil || to == t.owner {
 		return nil, err
 	}
-	return t.transferTo(to, "")
+	return t.transferTo(to, "", now)
 }
 
-func (t *Team) transferTo(to UserID, id TransferID) ([]Event, error) {
-	member, ok := t.members[to]
+func (t *Team) transferTo(to UserID, id TransferID, now time.Time) ([]Event, error) {
+	member, ok := t.member(to, now)
 	if !ok {
 		return nil, invalid("#/user_id", "must be a member of the team")
 	}
-	return []Event{OwnershipTransferred{
+	return t.afterExpiry(to, now, OwnershipTransferred{
 		Transfer: id, From: t.owner, To: to,
-		FromRole: t.catalog.Rules.PreviousOwnerRole, ToRole: member.Role,
-	}}, nil
+		FromRole: t.catalog.Rules.PreviousOwnerRole, ToRole: member.Role, ToExpiresAt: member.ExpiresAt,
+	}), nil
 }

@@ -116,7 +116,7 @@ func (t *Team) OpenReview(by Actor, id ReviewID, name string, due *time.Time, no
 	if t.openReview() != nil {
 		return nil, ErrReviewOpen
 	}
-	return []Event{AccessReviewOpened{Review: id, Name: name, Due: due, Members: len(t.members)}}, nil
+	return []Event{AccessReviewOpened{Review: id, Name: name, Due: due, Members: t.memberCount(now)}}, nil
 }
 
 // DecideReview says of one member whether they stay. "removed" removes them at
@@ -132,7 +132,7 @@ func (t *Team) DecideReview(by Actor, id ReviewID, user UserID, decision ReviewD
 		return nil, ErrNotFound
 	}
 	before := review.decisions[user]
-	member, ok := t.members[user]
+	member, ok := t.member(user, now)
 	switch {
 	case !review.Open():
 		return nil, ErrReviewClosed
@@ -142,7 +142,7 @@ func (t *Team) DecideReview(by Actor, id ReviewID, user UserID, decision ReviewD
 		return nil, ErrNotFound
 	case member.place > review.lastPlace:
 		return nil, ErrNotReviewed
-	case t.isOrMadeBy(by, user):
+	case t.isOrMadeBy(by, user, now):
 		return nil, ErrReviewsSelf
 	}
 	decided := AccessReviewDecided{Review: id, User: user, Decision: decision, Note: note}
@@ -164,8 +164,8 @@ func (t *Team) DecideReview(by Actor, id ReviewID, user UserID, decision ReviewD
 
 // isOrMadeBy tells whether the actor is the user, or an API key that the user
 // made.
-func (t *Team) isOrMadeBy(by Actor, user UserID) bool {
-	who, _ := t.holder(by)
+func (t *Team) isOrMadeBy(by Actor, user UserID, now time.Time) bool {
+	who, _ := t.holder(by, now)
 	return by == ByUser(user) || who.key != nil && who.key.CreatedBy == ByUser(user)
 }
 
@@ -182,9 +182,30 @@ func (t *Team) CloseReview(by Actor, id ReviewID, now time.Time) ([]Event, error
 	case !review.Open():
 		return nil, nil
 	}
+	standing := t.Standing(review, now)
 	return []Event{AccessReviewClosed{
-		Review: id, Kept: review.Kept, Removed: review.Removed, Left: review.Left, Undecided: review.Undecided(),
+		Review: id, Kept: standing.Kept, Removed: standing.Removed, Left: standing.Left, Undecided: standing.Undecided(),
 	}}, nil
+}
+
+// Standing is a review as it is at a moment: members whose access has ended by
+// then have left, whether or not that was recorded.
+func (t *Team) Standing(review *Review, now time.Time) Review {
+	standing := *review
+	if !review.Open() {
+		return standing
+	}
+	for _, end := range t.memberEnds.passed(now) {
+		if member := t.members[end.id]; review.lost(member) && review.decisions[end.id].Decision == "" {
+			standing.Left++
+		}
+	}
+	return standing
+}
+
+// lost tells whether one whose membership has ended by itself was under review.
+func (r *Review) lost(member *Member) bool {
+	return member.place <= r.lastPlace && member.ExpiresAt.After(r.Opened.At)
 }
 
 // Reviewed is one person in a review.
@@ -202,8 +223,8 @@ type Reviewed struct {
 // UnderReview goes through the people of the last review, with places as
 // [Team.Members] has them: those who were members when it was opened, also if
 // they have left since, and then those who joined later. Of a review that is
-// closed, it is to be asked of the team as it was then.
-func (t *Team) UnderReview(after int) iter.Seq2[int, Reviewed] {
+// closed, it is to be asked of the team as it was then, and by that time.
+func (t *Team) UnderReview(after int, now time.Time) iter.Seq2[int, Reviewed] {
 	return func(yield func(int, Reviewed) bool) {
 		review := t.lastReview()
 		if review == nil {
@@ -224,11 +245,18 @@ func (t *Team) UnderReview(after int) iter.Seq2[int, Reviewed] {
 			}
 			return true
 		}
-		for place, member := range t.Members(after) {
+		for place, member := range t.roll.after(after) {
 			if !goneBefore(place) {
 				return
 			}
-			if !yield(place, review.of(member)) {
+			one := review.of(member)
+			if ended(member.ExpiresAt, now) {
+				if !review.lost(member) {
+					continue
+				}
+				one = review.gone(departure{member.User, place, member.ExpiresAt})
+			}
+			if !yield(place, one) {
 				return
 			}
 		}
@@ -237,13 +265,16 @@ func (t *Team) UnderReview(after int) iter.Seq2[int, Reviewed] {
 }
 
 // Reviewed finds one person in the last review.
-func (t *Team) Reviewed(user UserID) (Reviewed, bool) {
+func (t *Team) Reviewed(user UserID, now time.Time) (Reviewed, bool) {
 	review := t.lastReview()
 	if review == nil {
 		return Reviewed{}, false
 	}
 	if member, ok := t.members[user]; ok && member.place <= review.lastPlace {
-		return review.of(member), true
+		if !ended(member.ExpiresAt, now) {
+			return review.of(member), true
+		}
+		return review.gone(departure{user, member.place, member.ExpiresAt}), review.lost(member)
 	}
 	for _, d := range review.departed {
 		if d.user == user {
@@ -273,7 +304,7 @@ func (t *Team) applyReviewOpened(e AccessReviewOpened, given Given) {
 	}
 	t.reviews = append(t.reviews, &Review{
 		ID: e.Review, Name: e.Name, Due: e.Due, Opened: given,
-		Members: len(t.members), lastPlace: t.roll.last, decisions: map[UserID]Verdict{},
+		Members: t.memberCount(given.At), lastPlace: t.roll.last, decisions: map[UserID]Verdict{},
 	})
 }
 
@@ -299,13 +330,14 @@ func (t *Team) applyReviewDecided(e AccessReviewDecided, given Given) {
 func (t *Team) applyReviewClosed(e AccessReviewClosed, given Given) {
 	if review := t.openReview(); review != nil && review.ID == e.Review {
 		review.Closed = given
+		review.Left = e.Left // some may not have been on record
 	}
 }
 
 // departs notes that a member who is under review has left the team.
 func (t *Team) departs(member *Member, at time.Time) {
 	review := t.openReview()
-	if review == nil || member.place > review.lastPlace {
+	if review == nil || member.place > review.lastPlace || !at.After(review.Opened.At) && ended(member.ExpiresAt, at) {
 		return
 	}
 	review.departed = append(review.departed, departure{user: member.User, place: member.place, at: at})

@@ -73,6 +73,18 @@ func (t *Team) EditRole(by Actor, key RoleKey, want RoleDefinition, now time.Tim
 	if err != nil {
 		return nil, err
 	}
+	if set, _ := t.catalog.Set(want.Permissions); !set.Within(role.Permissions) {
+		// Whoever has the role gets them for as long as they have it.
+		added := set.Minus(role.Permissions)
+		if err := t.lasts(by, time.Time{}, now, "#/permissions", func(who authority) error {
+			if !added.Within(who.held) {
+				return ErrRankTooLow
+			}
+			return nil
+		}); err != nil {
+			return nil, err
+		}
+	}
 	before := t.Definition(role)
 	if want.equal(before) {
 		return nil, nil
@@ -105,12 +117,21 @@ func (t *Team) DeleteRole(by Actor, key, replacement RoleKey, now time.Time) ([]
 		return nil, err
 	case next == role:
 		return nil, invalid("#/replacement", "must be another role")
-	case len(holders.members) > maxReassigned:
+	case t.raises(role.Key, next):
+		err = t.lasts(by, time.Time{}, now, "#/replacement", func(who authority) error {
+			_, err := t.assignable(who, replacement, t.catalog.Rules.AssignReach, "")
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if len(holders.members) > maxReassigned {
 		return nil, ErrRoleInUse.saying("Too many members have this role to move them all at once. Give most of them another role first.").with(holders.details())
 	}
 	var events []Event
 	for _, user := range holders.members {
-		member := t.members[user]
+		member := t.members[user] // with what has ended: that is for another event to say
 		if member.Role == role.Key {
 			events = append(events, RoleChanged{User: user, From: role.Key, To: next.Key})
 		}
@@ -200,7 +221,7 @@ type roleHolders struct {
 }
 
 func (t *Team) holders(key RoleKey, now time.Time) (holders roleHolders) {
-	for _, member := range t.Members(0) {
+	for _, member := range t.Members(0, now) {
 		onSite := func(grant MemberSite) bool { return grant.Role == key }
 		if member.Role == key || slices.ContainsFunc(member.Sites, onSite) {
 			holders.members = append(holders.members, member.User)

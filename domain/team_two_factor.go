@@ -83,6 +83,9 @@ func (t *Team) cover(member *Member, at time.Time) {
 func (t *Team) coverAll(at time.Time) {
 	covered, anew := 0, 0
 	for _, member := range t.members {
+		if ended(member.ExpiresAt, at) {
+			continue
+		}
 		before := member.factorSince.IsZero()
 		t.cover(member, at)
 		if !member.factorSince.IsZero() {
@@ -112,8 +115,8 @@ func (t *Team) TwoFactorGraceEnds() (time.Time, bool) {
 // a second factor; false when none is required of them. Their time of grace
 // counts from when the policy came to cover them: its beginning, or when they
 // joined or were given the role.
-func (t *Team) TwoFactorDeadline(user UserID) (time.Time, bool) {
-	member, ok := t.members[user]
+func (t *Team) TwoFactorDeadline(user UserID, now time.Time) (time.Time, bool) {
+	member, ok := t.member(user, now)
 	if !ok || member.factorSince.IsZero() {
 		return time.Time{}, false
 	}
@@ -126,7 +129,7 @@ func (t *Team) TwoFactorDue(user UserID, now time.Time) bool {
 	if t.twoFactor.Required == RequiredOfNobody {
 		return false
 	}
-	deadline, required := t.TwoFactorDeadline(user)
+	deadline, required := t.TwoFactorDeadline(user, now)
 	return required && !now.Before(deadline)
 }
 
@@ -154,7 +157,7 @@ func (t *Team) SetTwoFactorPolicy(by Actor, want TwoFactorPolicy, hasFactor bool
 		if err := t.twoFactorAvailable(); err != nil {
 			return nil, err
 		}
-		if who, _ := t.holder(by); who.member != nil && want.covers(who.member.Role) && !hasFactor {
+		if who, _ := t.holder(by, now); who.member != nil && want.covers(who.member.Role) && !hasFactor {
 			return nil, ErrTwoFactorRequired.saying("This would be required of you as well. Set up two-factor sign-in for your own account first.")
 		}
 	}

@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -20,27 +21,36 @@ func (t *Team) Undo(by Actor, event Event, now time.Time) ([]Event, error) {
 		if t.plan != e.To {
 			return nil, ErrChangedSince
 		}
-		return t.SetPlan(by, e.From)
+		return t.SetPlan(by, e.From, now)
 
 	case MemberInvited:
 		return t.Cancel(by, e.Invitation, now)
 	case RoleChanged:
-		if member, ok := t.members[e.User]; !ok || member.Role != e.To {
+		if member, ok := t.member(e.User, now); !ok || member.Role != e.To {
 			return nil, ErrChangedSince
 		}
 		return t.ChangeRole(by, e.User, e.From, now)
 	case PermissionsChanged:
-		member, ok := t.members[e.User]
-		if !ok || !t.Overrides(member).equal(t.known(e.After)) {
+		member, ok := t.member(e.User, now)
+		if !ok || !t.Overrides(member).equal(t.known(e.After, now)) {
 			return nil, ErrChangedSince
 		}
-		return t.SetOverrides(by, e.User, t.known(e.Before), now)
+		return t.SetOverrides(by, e.User, t.known(e.Before, now), now)
+	case ExpiryChanged:
+		member, ok := t.member(e.User, now)
+		switch {
+		case !ok || !member.ExpiresAt.Equal(e.After):
+			return nil, ErrChangedSince
+		case ended(e.Before, now):
+			return nil, ErrNotUndoable.saying("That end has passed. Remove the member instead.")
+		}
+		return t.SetExpiry(by, e.User, e.Before, now)
 	case SitesChanged:
-		member, ok := t.members[e.User]
-		if !ok || !slices.Equal(sortedBySite(member.grants()), sortedBySite(e.After)) {
+		member, ok := t.member(e.User, now)
+		if !ok || !sameGrants(sortedBySite(member.grants()), sortedBySite(current(e.After, now))) {
 			return nil, ErrChangedSince
 		}
-		return t.SetSites(by, e.User, e.Before, now)
+		return t.SetSites(by, e.User, current(e.Before, now), now)
 	case OwnershipTransferRequested:
 		return t.CancelTransfer(by, e.Transfer, now)
 
@@ -62,22 +72,23 @@ func (t *Team) Undo(by Actor, event Event, now time.Time) ([]Event, error) {
 	case APIKeyCreated:
 		return t.RevokeAPIKey(by, e.Key, now)
 	}
-	if _, inside := t.holder(by); !inside || !t.Live() {
+	if _, inside := t.holder(by, now); !inside || !t.Live() {
 		return nil, ErrNotFound
 	}
 	return nil, ErrNotUndoable
 }
 
-// known are overrides without permissions that the catalog has dropped, in the
-// catalog's order.
-func (t *Team) known(o Overrides) Overrides {
-	granted, _ := t.catalog.Set(o.Granted)
-	revoked, _ := t.catalog.Set(o.Revoked)
-	return Overrides{Granted: t.catalog.Names(granted), Revoked: t.catalog.Names(revoked)}
+// known are overrides without those that have ended by now and permissions that
+// the catalog has dropped, in the catalog's order.
+func (t *Team) known(o Overrides, now time.Time) Overrides {
+	var member Member
+	t.setOverrides(&member, o)
+	return t.Overrides(member.at(now))
 }
 
 func (o Overrides) equal(other Overrides) bool {
-	return slices.Equal(o.Granted, other.Granted) && slices.Equal(o.Revoked, other.Revoked)
+	return slices.Equal(o.Granted, other.Granted) && slices.Equal(o.Revoked, other.Revoked) &&
+		maps.EqualFunc(o.Expirations, other.Expirations, time.Time.Equal)
 }
 
 func (d RoleDefinition) equal(other RoleDefinition) bool {

@@ -30,7 +30,9 @@ type kind struct {
 //	retired("role_changed.v1", func(old roleChangedV1) domain.RoleChanged { … }),
 //
 // with the old struct kept beside its upcaster, and the next version gets a
-// row of its own. Upcasting happens here, so that nothing else ever sees an
+// row of its own. A field that is only there when it means something, and whose
+// absence means what it always meant, may be added to a row with omitzero: what
+// was written stays byte for byte what it would be today. Upcasting happens here, so that nothing else ever sees an
 // old form.
 var kinds = newCodec(
 	current[domain.TeamCreated]("team_created.v1"),
@@ -50,6 +52,11 @@ var kinds = newCodec(
 	current[domain.SitesChanged]("sites_changed.v1"),
 	current[domain.MemberRemoved]("member_removed.v1"),
 	current[domain.MemberLeft]("member_left.v1"),
+
+	current[domain.ExpiryChanged]("expiry_changed.v1"),
+	current[domain.MemberExpired]("member_expired.v1"),
+	current[domain.SitesExpired]("sites_expired.v1"),
+	current[domain.PermissionsExpired]("permissions_expired.v1"),
 
 	current[domain.OwnershipTransferRequested]("ownership_transfer_requested.v1"),
 	current[domain.OwnershipTransferCancelled]("ownership_transfer_cancelled.v1"),
@@ -200,7 +207,7 @@ func (c *codec) decode(name, data []byte) (domain.Event, *kind, error) {
 
 // strictDecoder is a json.Decoder that is used again and again. It refuses
 // unknown fields, which json.Unmarshal can't: a field that this version does
-// not know may be what the decision hangs on, so a new field needs a new row.
+// not know may be what the decision hangs on.
 type strictDecoder struct {
 	decoder *json.Decoder
 	rest    []byte

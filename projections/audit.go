@@ -203,6 +203,8 @@ func (f *auditFold) before(ctx context.Context, c *eventstore.Commit, i int) err
 		return f.part(ctx, id, e.User)
 	case domain.MemberLeft:
 		return f.part(ctx, id, e.User)
+	case domain.MemberExpired:
+		return f.part(ctx, id, e.User)
 	}
 	return nil
 }
@@ -280,6 +282,11 @@ func (f *auditFold) enter(ctx context.Context, c *eventstore.Commit, i int, team
 
 // enterAs is enter with the id that the origin is sealed for.
 func (f *auditFold) enterAs(ctx context.Context, c *eventstore.Commit, i int, team, origin string, entry auditEntry) error {
+	if entry.byItself {
+		cause := *c
+		cause.Actor, cause.Origin = domain.Roster, ""
+		c = &cause
+	}
 	text := auditText{
 		Team: team, ID: string(c.Events[i].ID), Action: entry.action, ActorType: string(c.Actor.Type), ActorID: c.Actor.ID,
 		BehalfID: entry.behalf, TargetType: entry.targetType, TargetID: entry.target,

@@ -20,6 +20,9 @@ type auditEntry struct {
 	content    string // sealed
 	behalf     string // a user
 	occurredAt string // microseconds, or empty
+
+	// Of what ended by itself, whoever gave the command that put it on record.
+	byItself bool
 }
 
 // auditEntryOf is the entry for an event of a team. It derives from the event
@@ -42,7 +45,7 @@ func auditEntryOf(event domain.Event, team string) (auditEntry, bool) {
 
 	case domain.MemberInvited:
 		return aboutInvitation(e.Invitation, "member.invited", nil,
-			object{"role": e.Role, "sites": grantObjects(e.Sites), "expires_at": instant(e.ExpiresAt)})
+			object{"role": e.Role, "sites": grantObjects(e.Sites), "expires_at": instant(e.ExpiresAt)}.ending("access_expires_at", e.AccessExpiresAt))
 	case domain.InvitationResent:
 		return aboutInvitation(e.Invitation, "invitation.resent", nil, object{"expires_at": instant(e.ExpiresAt)})
 	case domain.InvitationCancelled:
@@ -53,7 +56,7 @@ func auditEntryOf(event domain.Event, team string) (auditEntry, bool) {
 		return aboutInvitation(e.Invitation, "invitation.expired", pending, object{"status": domain.StatusExpired})
 
 	case domain.MemberJoined:
-		after := object{"role": e.Role, "sites": grantObjects(e.Sites)}
+		after := object{"role": e.Role, "sites": grantObjects(e.Sites)}.ending("expires_at", e.ExpiresAt)
 		if e.Invitation != "" {
 			after["invitation"] = e.Invitation
 		}
@@ -69,6 +72,15 @@ func auditEntryOf(event domain.Event, team string) (auditEntry, bool) {
 	case domain.MemberLeft:
 		return aboutMember(e.User, "member.left", object{"role": e.Role}, nil)
 
+	case domain.ExpiryChanged:
+		return aboutMember(e.User, "expiry.changed", object{"expires_at": orNull(e.Before)}, object{"expires_at": orNull(e.After)})
+	case domain.MemberExpired:
+		return byItself(aboutMember(e.User, "member.expired", object{"role": e.Role, "expires_at": instant(e.ExpiredAt)}, nil))
+	case domain.SitesExpired:
+		return byItself(aboutMember(e.User, "sites.expired", object{"sites": grantObjects(e.Sites)}, nil))
+	case domain.PermissionsExpired:
+		return byItself(aboutMember(e.User, "permissions.expired", overridesObject(e.Overrides), nil))
+
 	case domain.OwnershipTransferRequested:
 		return aboutMember(e.To, "ownership.transfer_requested", nil,
 			object{"transfer": e.Transfer, "to": e.To, "expires_at": instant(e.ExpiresAt)})
@@ -76,7 +88,7 @@ func auditEntryOf(event domain.Event, team string) (auditEntry, bool) {
 		return about("ownership_transfer", string(e.Transfer), "ownership.transfer_cancelled", nil, nil)
 	case domain.OwnershipTransferred:
 		return aboutMember(e.To, "ownership.transferred",
-			object{"owner": e.From, "new_owner_role": e.ToRole}, object{"owner": e.To, "previous_owner_role": e.FromRole})
+			object{"owner": e.From, "new_owner_role": e.ToRole}.ending("new_owner_expires_at", e.ToExpiresAt), object{"owner": e.To, "previous_owner_role": e.FromRole})
 
 	case domain.AccessReviewOpened:
 		after := object{"name": e.Name, "members": e.Members}
@@ -184,6 +196,12 @@ func aboutMember(user domain.UserID, action string, before, after object) (audit
 	return about("member", string(user), action, before, after)
 }
 
+// byItself marks an entry of what nobody did.
+func byItself(entry auditEntry, ok bool) (auditEntry, bool) {
+	entry.byItself = true
+	return entry, ok
+}
+
 func aboutInvitation(id domain.InvitationID, action string, before, after object) (auditEntry, bool) {
 	return about("invitation", string(id), action, before, after)
 }
@@ -191,13 +209,33 @@ func aboutInvitation(id domain.InvitationID, action string, before, after object
 func grantObjects(grants []domain.SiteGrant) []object {
 	objects := make([]object, len(grants))
 	for i, grant := range grants {
-		objects[i] = object{"site_id": grant.Site, "role": grant.Role}
+		objects[i] = object{"site_id": grant.Site, "role": grant.Role}.ending("expires_at", grant.ExpiresAt)
 	}
 	return objects
 }
 
 func overridesObject(o domain.Overrides) object {
-	return object{"granted": append([]domain.Permission{}, o.Granted...), "revoked": append([]domain.Permission{}, o.Revoked...)}
+	overrides := object{"granted": append([]domain.Permission{}, o.Granted...), "revoked": append([]domain.Permission{}, o.Revoked...)}
+	if len(o.Expirations) > 0 {
+		overrides["expirations"] = o.Expirations
+	}
+	return overrides
+}
+
+// ending adds when something ends, if it does.
+func (o object) ending(name string, at time.Time) object {
+	if !at.IsZero() {
+		o[name] = instant(at)
+	}
+	return o
+}
+
+// orNull is a time, or null for none.
+func orNull(at time.Time) any {
+	if at.IsZero() {
+		return nil
+	}
+	return instant(at)
 }
 
 func definitionObject(d domain.RoleDefinition) object {

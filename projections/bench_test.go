@@ -361,7 +361,7 @@ func BenchmarkPages(b *testing.B) {
 			page, _, err := p.Members(ctx, team, MembersFilter{Limit: 50, Query: "one 77"})
 			return len(page), err
 		})
-		bench("member", func() (int, error) { _, err := p.Member(ctx, team, middle); return 1, err })
+		bench("member", func() (int, error) { _, err := p.Member(ctx, team, middle, time.Now()); return 1, err })
 		actor, rare, target := string(users[3]), string(users[min(80, len(users)-1)]), string(users[len(users)/3])
 		audit := func(name string, filter AuditFilter) {
 			filter.Limit = 50

@@ -30,7 +30,7 @@ var invitationsModel = &model{
 var (
 	invitationsShape = newShape("invitations", 2, `team_id TEXT, invitation_id TEXT,
 		position BIGINT, email TEXT, name TEXT, role TEXT, sites TEXT, status TEXT, link BIGINT,
-		inviter_type TEXT, inviter_id TEXT, invited_at BIGINT, expires_at BIGINT, ended_at BIGINT,
+		inviter_type TEXT, inviter_id TEXT, invited_at BIGINT, expires_at BIGINT, ended_at BIGINT, access_expires_at BIGINT,
 		delivery TEXT, delivery_detail TEXT, delivery_at BIGINT`,
 		index{columns: "team_id, position, invitation_id"},
 		index{columns: "team_id, status, position, invitation_id"},
@@ -49,7 +49,7 @@ type invitationRow struct {
 	Link                     int64
 	InviterType, InviterID   string
 	InvitedAt, ExpiresAt     int64
-	EndedAt                  int64
+	EndedAt, AccessExpiresAt int64
 	Delivery, DeliveryDetail string
 	DeliveryAt               int64
 }
@@ -58,7 +58,7 @@ func (r *invitationRow) key() key { return key{r.Team, r.ID} }
 func (r *invitationRow) fields() []any {
 	return []any{
 		&r.Team, &r.ID, &r.Position, &r.Email, &r.Name, &r.Role, &r.Sites, &r.Status, &r.Link,
-		&r.InviterType, &r.InviterID, &r.InvitedAt, &r.ExpiresAt, &r.EndedAt, &r.Delivery, &r.DeliveryDetail, &r.DeliveryAt,
+		&r.InviterType, &r.InviterID, &r.InvitedAt, &r.ExpiresAt, &r.EndedAt, &r.AccessExpiresAt, &r.Delivery, &r.DeliveryDetail, &r.DeliveryAt,
 	}
 }
 
@@ -92,7 +92,8 @@ func (f *invitationsFold) event(ctx context.Context, c *eventstore.Commit, i int
 			Team: id, ID: string(e.Invitation), Position: int64(c.Position), Email: string(e.Email), Name: string(e.Name),
 			Role: string(e.Role), Sites: grantsText(e.Sites), Status: string(domain.StatusPending), Link: 1,
 			InviterType: string(c.Actor.Type), InviterID: c.Actor.ID, InvitedAt: micros(c.At), ExpiresAt: micros(e.ExpiresAt),
-			Delivery: string(domain.DeliveryQueued),
+			AccessExpiresAt: micros(e.AccessExpiresAt),
+			Delivery:        string(domain.DeliveryQueued),
 		})
 	case domain.InvitationResent:
 		return f.invitations.must(ctx, key{id, string(e.Invitation)}, func(r *invitationRow) {
@@ -163,7 +164,7 @@ func (f *invitationsFold) end(ctx context.Context, c *eventstore.Commit, id doma
 }
 
 const invitationColumns = `i.team_id, i.invitation_id, i.position, i.email, i.name, i.role, i.sites, i.status, i.link,
-	i.inviter_type, i.inviter_id, i.invited_at, i.expires_at, i.ended_at, i.delivery, i.delivery_detail, i.delivery_at,
+	i.inviter_type, i.inviter_id, i.invited_at, i.expires_at, i.ended_at, i.access_expires_at, i.delivery, i.delivery_detail, i.delivery_at,
 	COALESCE(n.name, ''), COALESCE(n.email, '')`
 
 // Invitations gives a page of the invitations of a team, newest first, and
@@ -278,7 +279,7 @@ func (r *invitationRow) invitation(ctx context.Context, unsealed *unsealer, now 
 		ID: domain.InvitationID(r.ID), Team: domain.TeamID(r.Team), Email: email, Name: name,
 		Role: domain.RoleKey(r.Role), Sites: sites, Status: domain.InvitationStatus(r.Status), Link: int(r.Link),
 		InvitedBy: Person{Type: domain.ActorType(r.InviterType), ID: r.InviterID},
-		InvitedAt: timeOf(r.InvitedAt), ExpiresAt: timeOf(r.ExpiresAt), EndedAt: timeOf(r.EndedAt),
+		InvitedAt: timeOf(r.InvitedAt), ExpiresAt: timeOf(r.ExpiresAt), EndedAt: timeOf(r.EndedAt), AccessExpiresAt: timeOf(r.AccessExpiresAt),
 		Delivery: Delivery{Status: domain.DeliveryStatus(r.Delivery), Detail: r.DeliveryDetail, At: timeOf(r.DeliveryAt)},
 	}
 	if i.Status == domain.StatusPending && micros(now) >= r.ExpiresAt {

@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"roster/domain"
 	"roster/eventstore"
@@ -18,7 +19,7 @@ import (
 var membersModel = &model{
 	name:    "members",
 	version: 1,
-	shapes:  []*shape{membersShape, membersTeams, membersPeople, membersSites},
+	shapes:  []*shape{membersShape, membersTeams, membersPeople, membersSites, membersEnds},
 	fold: func(opener Opener, in place) fold {
 		return &membersFold{
 			opener:  opener,
@@ -26,13 +27,14 @@ var membersModel = &model{
 			teams:   newTable[teamRow](membersTeams, in),
 			people:  newTable[personRow](membersPeople, in),
 			sites:   newTable[siteRow](membersSites, in),
+			ends:    newTable[endRow](membersEnds, in),
 		}
 	},
 }
 
 var (
 	membersShape = newShape("members", 2, `team_id TEXT, user_id TEXT,
-		position BIGINT, role TEXT, sites TEXT, overrides TEXT, joined_at BIGINT,
+		position BIGINT, role TEXT, sites TEXT, overrides TEXT, joined_at BIGINT, expires_at BIGINT,
 		email TEXT, name TEXT, verified BIGINT, signed_in_at BIGINT, search TEXT,
 		two_factor BIGINT`,
 		index{columns: "team_id, position, user_id"},
@@ -54,6 +56,7 @@ type memberRow struct {
 	Sites       string
 	Overrides   string
 	JoinedAt    int64
+	ExpiresAt   int64 // when the membership ends by itself; 0 for never
 	Email, Name string
 	Verified    int64
 	SignedInAt  int64
@@ -63,7 +66,8 @@ type memberRow struct {
 
 func (r *memberRow) key() key { return key{r.Team, r.User} }
 func (r *memberRow) fields() []any {
-	return []any{&r.Team, &r.User, &r.Position, &r.Role, &r.Sites, &r.Overrides, &r.JoinedAt, &r.Email, &r.Name, &r.Verified, &r.SignedInAt, &r.Search, &r.TwoFactor}
+	return []any{&r.Team, &r.User, &r.Position, &r.Role, &r.Sites, &r.Overrides, &r.JoinedAt, &r.ExpiresAt,
+		&r.Email, &r.Name, &r.Verified, &r.SignedInAt, &r.Search, &r.TwoFactor}
 }
 
 // of takes over what is known of the person.
@@ -102,9 +106,10 @@ type membersFold struct {
 	teams   *table[teamRow, *teamRow]
 	people  *table[personRow, *personRow]
 	sites   *table[siteRow, *siteRow]
+	ends    *table[endRow, *endRow]
 }
 
-func (f *membersFold) parts() []part { return []part{f.members, f.teams, f.people, f.sites} }
+func (f *membersFold) parts() []part { return []part{f.members, f.teams, f.people, f.sites, f.ends} }
 
 func (f *membersFold) apply(ctx context.Context, c *eventstore.Commit) error {
 	for i := range c.Events {
@@ -122,7 +127,7 @@ func (f *membersFold) event(ctx context.Context, c *eventstore.Commit, i int) er
 		if err := f.teams.insert(teamRow{id, e.Name, e.Catalog, e.Plan, string(e.OwnerRole)}); err != nil {
 			return err
 		}
-		return f.join(ctx, c, e.Owner, e.OwnerRole, nil)
+		return f.join(ctx, c, domain.MemberJoined{User: e.Owner, Role: e.OwnerRole})
 	case domain.TeamRenamed:
 		return f.teams.must(ctx, key{a: id}, func(t *teamRow) { t.Name = e.To })
 	case domain.PlanChanged:
@@ -130,14 +135,23 @@ func (f *membersFold) event(ctx context.Context, c *eventstore.Commit, i int) er
 	case domain.TeamDeleted:
 		f.members.wipe(id)
 		f.sites.wipe(id)
+		f.ends.wipe(id)
 		return f.teams.remove(ctx, key{a: id})
 
 	case domain.MemberJoined:
-		return f.join(ctx, c, e.User, e.Role, e.Sites)
+		return f.join(ctx, c, e)
 	case domain.MemberRemoved:
 		return f.part(ctx, id, e.User)
 	case domain.MemberLeft:
 		return f.part(ctx, id, e.User)
+	case domain.MemberExpired:
+		return f.part(ctx, id, e.User)
+	case domain.ExpiryChanged:
+		return f.member(ctx, id, e.User, func(m *memberRow) { m.ExpiresAt = micros(e.After) })
+	case domain.SitesExpired:
+		return f.sitesExpired(ctx, id, e)
+	case domain.PermissionsExpired:
+		return f.permissionsExpired(ctx, id, e)
 	case domain.RoleChanged:
 		return f.member(ctx, id, e.User, func(m *memberRow) { m.Role = string(e.To) })
 	case domain.PermissionsChanged:
@@ -155,8 +169,10 @@ func (f *membersFold) event(ctx context.Context, c *eventstore.Commit, i int) er
 		if err := f.member(ctx, id, e.From, func(m *memberRow) { m.Role = string(e.FromRole) }); err != nil {
 			return err
 		}
-		// An owner has everything: overrides and grants of before are void.
-		return f.member(ctx, id, e.To, func(m *memberRow) { m.Role, m.Overrides, m.Sites = team.OwnerRole, "", "" })
+		// An owner has everything, for good: overrides and grants of before are void.
+		return f.member(ctx, id, e.To, func(m *memberRow) {
+			m.Role, m.Overrides, m.Sites, m.ExpiresAt = team.OwnerRole, "", "", 0
+		})
 
 	case domain.SiteAdded:
 		return f.sites.insert(siteRow{id, string(e.Site), e.Name})
@@ -208,13 +224,21 @@ func (f *membersFold) open(ctx context.Context, user string, email, name domain.
 }
 
 func (f *membersFold) member(ctx context.Context, team string, user domain.UserID, change func(*memberRow)) error {
-	return f.members.must(ctx, key{team, string(user)}, change)
+	var before, after memberRow
+	if err := f.members.must(ctx, key{team, string(user)}, func(m *memberRow) {
+		before = *m
+		change(m)
+		after = *m
+	}); err != nil {
+		return err
+	}
+	return f.reckon(ctx, &before, &after)
 }
 
-func (f *membersFold) join(ctx context.Context, c *eventstore.Commit, user domain.UserID, role domain.RoleKey, sites []domain.SiteGrant) error {
+func (f *membersFold) join(ctx context.Context, c *eventstore.Commit, e domain.MemberJoined) error {
 	m := memberRow{
-		Team: c.Stream.ID, User: string(user), Position: int64(c.Position), JoinedAt: micros(c.At),
-		Role: string(role), Sites: grantsText(sites),
+		Team: c.Stream.ID, User: string(e.User), Position: int64(c.Position), JoinedAt: micros(c.At),
+		Role: string(e.Role), Sites: grantsText(e.Sites), ExpiresAt: micros(e.ExpiresAt),
 	}
 	if err := f.people.must(ctx, key{a: m.User}, func(p *personRow) {
 		p.Teams = strings.TrimSpace(p.Teams + " " + m.Team)
@@ -222,10 +246,16 @@ func (f *membersFold) join(ctx context.Context, c *eventstore.Commit, user domai
 	}); err != nil {
 		return err
 	}
-	return f.members.insert(m)
+	if err := f.members.insert(m); err != nil {
+		return err
+	}
+	return f.reckon(ctx, &memberRow{}, &m)
 }
 
 func (f *membersFold) part(ctx context.Context, team string, user domain.UserID) error {
+	if err := f.member(ctx, team, user, func(m *memberRow) { m.Sites, m.Overrides, m.ExpiresAt = "", "", 0 }); err != nil {
+		return err
+	}
 	if err := f.members.remove(ctx, key{team, string(user)}); err != nil {
 		return err
 	}
@@ -285,20 +315,25 @@ func flag(set bool) int64 {
 	return 0
 }
 
-const memberColumns = `user_id, position, role, sites, overrides, joined_at, email, name, verified, signed_in_at, two_factor`
+const memberColumns = `user_id, position, role, sites, overrides, joined_at, expires_at, email, name, verified, signed_in_at, two_factor`
+
+// isMember is true of the rows of those who are members at the time that is a
+// parameter. It is bound, never the database's own, so that what is decided and
+// what is shown go by one clock.
+const isMember = `(expires_at = 0 OR expires_at > $%d)`
 
 // Members gives a page of the members of a team in the order in which they
 // joined, and where the next page begins; the zero key when there is none.
 func (p *Projections) Members(ctx context.Context, team domain.TeamID, filter MembersFilter) ([]Member, MemberKey, error) {
 	limit := limited(filter.Limit)
-	sql := `SELECT ` + memberColumns + ` FROM members WHERE team_id = $1 AND (position, user_id) > ($2, $3)`
-	args := []any{string(team), int64(min(filter.After.Position, math.MaxInt64)), string(filter.After.User)}
+	sql := `SELECT ` + memberColumns + ` FROM members WHERE team_id = $1 AND (position, user_id) > ($2, $3) AND ` + fmt.Sprintf(isMember, 4)
+	args := []any{string(team), int64(min(filter.After.Position, math.MaxInt64)), string(filter.After.User), micros(filter.Now)}
 	if filter.Query != "" {
-		sql += ` AND search LIKE $4 ESCAPE '\'`
+		sql += ` AND search LIKE $5 ESCAPE '\'`
 		args = append(args, "%"+likeEscapes.Replace(strings.ToLower(clean(filter.Query)))+"%")
 	}
 	sql += fmt.Sprintf(" ORDER BY position, user_id LIMIT %d", pageRows(limit+1))
-	members, positions, err := p.members(ctx, team, limit+1, sql, args...)
+	members, positions, err := p.members(ctx, team, filter.Now, limit+1, sql, args...)
 	if err != nil {
 		return nil, MemberKey{}, err
 	}
@@ -314,9 +349,10 @@ func (p *Projections) Members(ctx context.Context, team domain.TeamID, filter Me
 var likeEscapes = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 
 // Member gives one member of a team; [domain.ErrNotFound] when there is no
-// such member.
-func (p *Projections) Member(ctx context.Context, team domain.TeamID, user domain.UserID) (Member, error) {
-	members, _, err := p.members(ctx, team, 1, `SELECT `+memberColumns+` FROM members WHERE team_id = $1 AND user_id = $2`, string(team), string(user))
+// such member now.
+func (p *Projections) Member(ctx context.Context, team domain.TeamID, user domain.UserID, now time.Time) (Member, error) {
+	members, _, err := p.members(ctx, team, now, 1, `SELECT `+memberColumns+` FROM members
+		WHERE team_id = $1 AND user_id = $2 AND `+fmt.Sprintf(isMember, 3), string(team), string(user), micros(now))
 	if err != nil {
 		return Member{}, err
 	}
@@ -326,17 +362,17 @@ func (p *Projections) Member(ctx context.Context, team domain.TeamID, user domai
 	return members[0], nil
 }
 
-// SomeMembers gives those of the users who are members of a team.
-func (p *Projections) SomeMembers(ctx context.Context, team domain.TeamID, users []domain.UserID) (map[domain.UserID]Member, error) {
+// SomeMembers gives those of the users who are members of a team now.
+func (p *Projections) SomeMembers(ctx context.Context, team domain.TeamID, users []domain.UserID, now time.Time) (map[domain.UserID]Member, error) {
 	found := make(map[domain.UserID]Member, len(users))
 	for some := range slices.Chunk(users, PageLimit) {
-		args, places := []any{string(team)}, make([]string, len(some))
+		args, places := []any{string(team), micros(now)}, make([]string, len(some))
 		for i, user := range some {
 			args = append(args, string(user))
 			places[i] = fmt.Sprintf("$%d", len(args))
 		}
-		members, _, err := p.members(ctx, team, len(some), `SELECT `+memberColumns+` FROM members
-			WHERE team_id = $1 AND user_id IN (`+strings.Join(places, ", ")+`)`, args...)
+		members, _, err := p.members(ctx, team, now, len(some), `SELECT `+memberColumns+` FROM members
+			WHERE team_id = $1 AND `+fmt.Sprintf(isMember, 2)+` AND user_id IN (`+strings.Join(places, ", ")+`)`, args...)
 		if err != nil {
 			return nil, err
 		}
@@ -349,13 +385,13 @@ func (p *Projections) SomeMembers(ctx context.Context, team domain.TeamID, users
 
 // members runs a query for memberColumns, of so many rows about, and gives the
 // positions beside the members.
-func (p *Projections) members(ctx context.Context, team domain.TeamID, about int, sql string, args ...any) ([]Member, []uint64, error) {
+func (p *Projections) members(ctx context.Context, team domain.TeamID, now time.Time, about int, sql string, args ...any) ([]Member, []uint64, error) {
 	members, positions := make([]Member, 0, about), make([]uint64, 0, about)
 	granted := map[int][]domain.SiteGrant{} // by the member's index
 	names := map[domain.SiteID]string{}
 	err := p.db.read(ctx, func(q querier) error {
 		var m memberRow
-		into := []any{&m.User, &m.Position, &m.Role, &m.Sites, &m.Overrides, &m.JoinedAt, &m.Email, &m.Name, &m.Verified, &m.SignedInAt, &m.TwoFactor}
+		into := []any{&m.User, &m.Position, &m.Role, &m.Sites, &m.Overrides, &m.JoinedAt, &m.ExpiresAt, &m.Email, &m.Name, &m.Verified, &m.SignedInAt, &m.TwoFactor}
 		err := q.query(ctx, sql, args, func(r row) error {
 			if err := r.scan(into...); err != nil {
 				return err
@@ -370,8 +406,8 @@ func (p *Projections) members(ctx context.Context, team domain.TeamID, about int
 			overrides, err := overridesOf(m.Overrides)
 			members = append(members, Member{
 				User: domain.UserID(m.User), Email: m.Email, Name: m.Name, EmailVerified: m.Verified != 0,
-				Role: domain.RoleKey(m.Role), Sites: []MemberSite{}, Overrides: overrides,
-				JoinedAt: timeOf(m.JoinedAt), LastSignInAt: timeOf(m.SignedInAt), TwoFactor: m.TwoFactor != 0,
+				Role: domain.RoleKey(m.Role), Sites: []MemberSite{}, Overrides: overrides.At(now),
+				JoinedAt: timeOf(m.JoinedAt), LastSignInAt: timeOf(m.SignedInAt), ExpiresAt: timeOf(m.ExpiresAt), TwoFactor: m.TwoFactor != 0,
 			})
 			positions = append(positions, uint64(m.Position))
 			return err
@@ -391,14 +427,15 @@ func (p *Projections) members(ctx context.Context, team domain.TeamID, about int
 	}
 	for i, grants := range granted {
 		for _, grant := range grants {
-			if name, ok := names[grant.Site]; ok {
-				members[i].Sites = append(members[i].Sites, MemberSite{Site: grant.Site, Name: name, Role: grant.Role})
+			if name, ok := names[grant.Site]; ok && !grant.Ended(now) {
+				members[i].Sites = append(members[i].Sites, MemberSite{Site: grant.Site, Name: name, Role: grant.Role, ExpiresAt: grant.ExpiresAt})
 			}
 		}
 	}
 	return members, positions, nil
 }
 
+// overridesOf has no nil lists.
 func overridesOf(text string) (domain.Overrides, error) {
 	overrides := domain.Overrides{Granted: []domain.Permission{}, Revoked: []domain.Permission{}}
 	if text == "" {
@@ -426,21 +463,21 @@ const mostTeams = "1000"
 
 // TeamsOf gives the teams of a user in the order in which the user joined
 // them.
-func (p *Projections) TeamsOf(ctx context.Context, user domain.UserID) ([]Membership, error) {
+func (p *Projections) TeamsOf(ctx context.Context, user domain.UserID, now time.Time) ([]Membership, error) {
 	teams := []Membership{}
 	err := p.db.read(ctx, func(q querier) error {
-		return q.query(ctx, `SELECT t.team_id, t.name, t.catalog, t.plan, m.role, m.joined_at
+		return q.query(ctx, `SELECT t.team_id, t.name, t.catalog, t.plan, m.role, m.joined_at, m.expires_at
 			FROM members m JOIN members_teams t ON t.team_id = m.team_id
-			WHERE m.user_id = $1 ORDER BY m.position, m.team_id LIMIT `+mostTeams,
-			[]any{string(user)}, func(r row) error {
+			WHERE m.user_id = $1 AND `+fmt.Sprintf(isMember, 2)+` ORDER BY m.position, m.team_id LIMIT `+mostTeams,
+			[]any{string(user), micros(now)}, func(r row) error {
 				var id, name, catalog, plan, role string
-				var joined int64
-				if err := r.scan(&id, &name, &catalog, &plan, &role, &joined); err != nil {
+				var joined, expires int64
+				if err := r.scan(&id, &name, &catalog, &plan, &role, &joined, &expires); err != nil {
 					return err
 				}
 				teams = append(teams, Membership{
 					Team: domain.TeamID(id), Name: name, Catalog: catalog, Plan: plan,
-					Role: domain.RoleKey(role), JoinedAt: timeOf(joined),
+					Role: domain.RoleKey(role), JoinedAt: timeOf(joined), ExpiresAt: timeOf(expires),
 				})
 				return nil
 			})

@@ -45,7 +45,7 @@ func TestMembersShowWhatEventsSay(t *testing.T) {
 	annRow := Member{User: ann, Email: "ann@example.com", Name: "Ann", Role: "OWNER", Sites: []MemberSite{}, Overrides: none, JoinedAt: founded}
 	bobRow := Member{
 		User: bob, Email: "bob@example.com", Name: "Robert", EmailVerified: true, Role: "ADMIN",
-		Sites:     []MemberSite{{west, "West", "ADMIN"}, {east, "Orient", "MEMBER"}},
+		Sites:     []MemberSite{{Site: west, Name: "West", Role: "ADMIN"}, {Site: east, Name: "Orient", Role: "MEMBER"}},
 		Overrides: overrides, JoinedAt: joined, LastSignInAt: signedIn,
 	}
 	bobWithoutWest := bobRow
@@ -84,17 +84,17 @@ func TestMembersShowWhatEventsSay(t *testing.T) {
 			}
 			same(t, step.what, step.want, got)
 		}
-		got, err := p.Member(testContext(t), team, bob)
+		got, err := p.Member(testContext(t), team, bob, w.now)
 		if err != nil {
 			t.Fatal(err)
 		}
 		same(t, "one member", bobOwner, got)
-		some, err := p.SomeMembers(testContext(t), team, []domain.UserID{"user_nobody", bob})
+		some, err := p.SomeMembers(testContext(t), team, []domain.UserID{"user_nobody", bob}, w.now)
 		if err != nil {
 			t.Fatal(err)
 		}
 		same(t, "some members", map[domain.UserID]Member{bob: got}, some)
-		if _, err := p.Member(testContext(t), team, "user_nobody"); !errors.Is(err, domain.ErrNotFound) {
+		if _, err := p.Member(testContext(t), team, "user_nobody", w.now); !errors.Is(err, domain.ErrNotFound) {
 			t.Errorf("an unknown member: %v", err)
 		}
 	})
@@ -123,7 +123,7 @@ func TestTeamsOfAUser(t *testing.T) {
 		p := newProjections(t, openDatabase(t, backend.config(t)), w.store.Vault())
 		start(t, p, w.store)
 		wait(t, p, w.last)
-		got, err := p.TeamsOf(testContext(t), ann)
+		got, err := p.TeamsOf(testContext(t), ann, w.now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +135,7 @@ func TestTeamsOfAUser(t *testing.T) {
 		if err != nil || len(members) != 0 {
 			t.Errorf("members of a deleted team: %v, %v", members, err)
 		}
-		if got, err = p.TeamsOf(testContext(t), "user_nobody"); err != nil || len(got) != 0 {
+		if got, err = p.TeamsOf(testContext(t), "user_nobody", w.now); err != nil || len(got) != 0 {
 			t.Errorf("teams of nobody: %v, %v", got, err)
 		}
 	})
@@ -236,7 +236,7 @@ func TestErasedPeopleHaveNoName(t *testing.T) {
 		p := newProjections(t, openDatabase(t, backend.config(t)), w.store.Vault())
 		start(t, p, w.store)
 		wait(t, p, w.last)
-		member, err := p.Member(testContext(t), team, bob)
+		member, err := p.Member(testContext(t), team, bob, w.now)
 		if err != nil || member.Name != "" || member.Email != "" || member.LastSignInAt.IsZero() {
 			t.Errorf("an erased member is %+v, %v", member, err)
 		}

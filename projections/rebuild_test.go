@@ -228,7 +228,7 @@ func TestRebuildReachesTheProjectorsMemory(t *testing.T) {
 		}
 		w.rename(ann, "Annie") // and written again
 		wait(t, p, w.last)
-		if member, err := p.Member(testContext(t), team, ann); err != nil || member.Role != "OWNER" || member.Name != "Annie" {
+		if member, err := p.Member(testContext(t), team, ann, w.now); err != nil || member.Role != "OWNER" || member.Name != "Annie" {
 			t.Errorf("%+v, %v", member, err)
 		}
 	})

@@ -84,7 +84,7 @@ func (s *simulation) step() {
 			others = append(others, user)
 		}
 	}
-	switch s.random.IntN(26) {
+	switch s.random.IntN(29) {
 	case 0:
 		s.user()
 	case 1:
@@ -128,7 +128,7 @@ func (s *simulation) step() {
 			id := pick(s.random, t.pending)
 			t.pending = slices.DeleteFunc(t.pending, func(other domain.InvitationID) bool { return other == id })
 			t.members[user], t.order = "MEMBER", append(t.order, user)
-			s.commit(stream, by{actor: domain.ByUser(user)}, domain.MemberJoined{User: user, Invitation: id, Role: "MEMBER"})
+			s.commit(stream, by{actor: domain.ByUser(user)}, domain.MemberJoined{User: user, Invitation: id, Role: "MEMBER", ExpiresAt: s.end()})
 		}
 	case 16:
 		if len(others) > 0 {
@@ -140,13 +140,16 @@ func (s *simulation) step() {
 		if len(others) > 0 {
 			user := pick(s.random, others)
 			after := domain.Overrides{Granted: []domain.Permission{"team:invite"}, Revoked: []domain.Permission{}}
+			if end := s.end(); !end.IsZero() {
+				after.Expirations = map[domain.Permission]time.Time{"team:invite": end}
+			}
 			s.commit(stream, actor, domain.PermissionsChanged{User: user, Before: t.overridesOf[user], After: after})
 			t.overridesOf[user] = after
 		}
 	case 18:
 		if len(others) > 0 && len(t.sites) > 0 {
 			user := pick(s.random, others)
-			after := []domain.SiteGrant{{Site: pick(s.random, t.sites), Role: "MEMBER"}}
+			after := []domain.SiteGrant{{Site: pick(s.random, t.sites), Role: "MEMBER", ExpiresAt: s.end()}}
 			s.commit(stream, actor, domain.SitesChanged{User: user, Before: t.sitesOf[user], After: after})
 			t.sitesOf[user] = after
 		}
@@ -158,6 +161,7 @@ func (s *simulation) step() {
 			t.order = slices.DeleteFunc(t.order, func(other domain.UserID) bool { return other == user })
 			s.commit(stream, actor, pick(s.random, []domain.Event{
 				domain.MemberRemoved{User: user, Role: role}, domain.MemberLeft{User: user, Role: role},
+				domain.MemberExpired{User: user, Role: role, ExpiredAt: s.now},
 			}))
 		}
 	case 20:
@@ -211,7 +215,31 @@ func (s *simulation) step() {
 		s.commit(stream, actor, domain.TwoFactorPolicyChanged{After: domain.TwoFactorPolicy{Required: domain.RequiredOfEveryone}})
 	case 25:
 		s.hostActions(t, actor)
+	case 26:
+		if len(others) > 0 {
+			s.commit(stream, actor, domain.ExpiryChanged{User: pick(s.random, others), After: s.end()})
+		}
+	case 27:
+		if len(others) > 0 {
+			user := pick(s.random, others)
+			s.commit(stream, actor, domain.SitesExpired{User: user, Sites: t.sitesOf[user]})
+			t.sitesOf[user] = nil
+		}
+	case 28:
+		if len(others) > 0 {
+			user := pick(s.random, others)
+			s.commit(stream, actor, domain.PermissionsExpired{User: user, Overrides: t.overridesOf[user]})
+			t.overridesOf[user] = domain.Overrides{}
+		}
 	}
+}
+
+// end is when something ends by itself; mostly it doesn't.
+func (s *simulation) end() time.Time {
+	if s.random.IntN(3) > 0 {
+		return time.Time{}
+	}
+	return s.now.Add(time.Duration(s.random.IntN(100)) * time.Minute)
 }
 
 // hostActions records one action of the host product, or several by several

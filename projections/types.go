@@ -41,20 +41,23 @@ type Member struct {
 	JoinedAt      time.Time
 	LastSignInAt  time.Time // zero: never signed in
 	TwoFactor     bool      // the account has a second factor
+	ExpiresAt     time.Time // when the membership ends by itself; zero: never
 }
 
 // MemberSite is a member's role on one site.
 type MemberSite struct {
-	Site domain.SiteID
-	Name string
-	Role domain.RoleKey
+	Site      domain.SiteID
+	Name      string
+	Role      domain.RoleKey
+	ExpiresAt time.Time // when it ends by itself; zero: never
 }
 
 // MembersFilter says which members of a team are wanted. They come in the
 // order in which they joined.
 type MembersFilter struct {
-	Query string // part of the name or of the e-mail address, in any case; empty for all
-	Limit int    // of a page; see PageLimit
+	Query string    // part of the name or of the e-mail address, in any case; empty for all
+	Now   time.Time // which decides what has ended by itself
+	Limit int       // of a page; see PageLimit
 	After MemberKey
 }
 
@@ -72,6 +75,8 @@ type Membership struct {
 	Plan     string // empty in a catalog without plans
 	Role     domain.RoleKey
 	JoinedAt time.Time
+
+	ExpiresAt time.Time // when the membership ends by itself; zero: never
 }
 
 // Invitation is an invitation to a team, whatever became of it.
@@ -88,7 +93,9 @@ type Invitation struct {
 	InvitedAt time.Time
 	ExpiresAt time.Time
 	EndedAt   time.Time // when it was accepted, declined, cancelled or recorded as expired; zero before
-	Delivery  Delivery
+	// AccessExpiresAt is when the membership that it leads to ends; zero: never.
+	AccessExpiresAt time.Time
+	Delivery        Delivery
 }
 
 // Person is who did something, as far as it can be told.
@@ -127,6 +134,13 @@ type InvitationKey struct {
 type DueInvitation struct {
 	Team       domain.TeamID
 	Invitation domain.InvitationID
+}
+
+// DueMember is a member of whose access something has ended by itself that is
+// not recorded yet.
+type DueMember struct {
+	Team domain.TeamID
+	User domain.UserID
 }
 
 // AuditEntry is one event in the log of a team. All of it comes from the event

@@ -15,15 +15,25 @@ type DueInvitation struct {
 	Invitation domain.InvitationID
 }
 
-// Expiry records that invitations have expired. Nothing depends on it: an
-// invitation is expired from its deadline on, whether or not this has run. It
-// is for the audit log, and may run on every node at once.
-type Expiry struct {
-	// Due lists invitations whose deadline was before now, at most limit.
-	Due func(ctx context.Context, now time.Time, limit int) ([]DueInvitation, error)
+// DueMember is one of whose access something has ended by itself without that
+// being recorded.
+type DueMember struct {
+	Team domain.TeamID
+	User domain.UserID
+}
 
-	// Expire records one of them. It does nothing when that is done already.
-	Expire func(context.Context, domain.TeamID, domain.InvitationID) error
+// Expiry records what has ended by its time: invitations, or access of members.
+// Nothing depends on it: what ends by itself has ended from that instant on,
+// whether or not this has run. It is for the audit log, and may run on every
+// node at once.
+type Expiry[D comparable] struct {
+	What string // is recorded, for the log
+
+	// Due lists what has ended before now, at most limit.
+	Due func(ctx context.Context, now time.Time, limit int) ([]D, error)
+
+	// Expire records one of it. It does nothing when that is done already.
+	Expire func(context.Context, D) error
 
 	Every  time.Duration // between rounds; 0 means a minute
 	Clock  Clock
@@ -41,7 +51,7 @@ const (
 
 // Run records at once and then round after round, until ctx ends. What fails
 // is logged and tried again in the next round.
-func (e *Expiry) Run(ctx context.Context) error {
+func (e *Expiry[D]) Run(ctx context.Context) error {
 	clock, every, logger := e.Clock.orReal(), e.Every, e.Logger
 	if every <= 0 {
 		every = defaultExpiryInterval
@@ -55,9 +65,9 @@ func (e *Expiry) Run(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
-			logger.Error("recording expired invitations failed; it is tried again", "recorded", recorded, "in", every, "error", err)
+			logger.Error("recording what has expired failed; it is tried again", "what", e.What, "recorded", recorded, "in", every, "error", err)
 		} else if recorded > 0 {
-			logger.Info("recorded expired invitations", "recorded", recorded)
+			logger.Info("recorded what has expired", "what", e.What, "recorded", recorded)
 		}
 		if clock.wait(ctx, jitter(every)) != nil {
 			return nil
@@ -65,11 +75,11 @@ func (e *Expiry) Run(ctx context.Context) error {
 	}
 }
 
-// round records what is due. An invitation that was dealt with comes again
+// round records what is due. What was dealt with comes again
 // when it couldn't be recorded, or while the list lags behind, so each page is
 // asked for with room for those; they don't keep the others from their turn.
-func (e *Expiry) round(ctx context.Context, now time.Time) (recorded int, err error) {
-	seen := map[DueInvitation]bool{}
+func (e *Expiry[D]) round(ctx context.Context, now time.Time) (recorded int, err error) {
+	seen := map[D]bool{}
 	for len(seen) < maxExpiryRound {
 		limit := expiryBatch + len(seen)
 		page, listing := e.Due(ctx, now, limit)
@@ -82,7 +92,7 @@ func (e *Expiry) round(ctx context.Context, now time.Time) (recorded int, err er
 				continue
 			}
 			seen[due] = true
-			failure := e.Expire(ctx, due.Team, due.Invitation)
+			failure := e.Expire(ctx, due)
 			switch {
 			case ctx.Err() != nil:
 				return recorded, ctx.Err()

@@ -35,8 +35,7 @@ func (d *due) list(_ context.Context, _ time.Time, limit int) ([]DueInvitation, 
 	return page, d.listFail
 }
 
-func (d *due) expire(_ context.Context, team domain.TeamID, invitation domain.InvitationID) error {
-	one := DueInvitation{team, invitation}
+func (d *due) expire(_ context.Context, one DueInvitation) error {
 	if d.stuck[one] {
 		return errors.New("stuck")
 	}
@@ -72,7 +71,7 @@ func TestExpiryRound(t *testing.T) {
 			for _, one := range d.pending[:test.stuck] {
 				d.stuck[one] = true
 			}
-			expiry := &Expiry{Due: d.list, Expire: d.expire}
+			expiry := &Expiry[DueInvitation]{Due: d.list, Expire: d.expire}
 			recorded, err := expiry.round(t.Context(), letterTime)
 			if recorded != test.pending-test.stuck || (err != nil) != (test.stuck > 0) {
 				t.Errorf("recorded %d, %v", recorded, err)
@@ -89,7 +88,7 @@ func TestExpiryRound(t *testing.T) {
 func TestExpiryIsBounded(t *testing.T) {
 	d := newDue(maxExpiryRound + 2000)
 	d.lagging = true
-	recorded, err := (&Expiry{Due: d.list, Expire: d.expire}).round(t.Context(), letterTime)
+	recorded, err := (&Expiry[DueInvitation]{Due: d.list, Expire: d.expire}).round(t.Context(), letterTime)
 	if err != nil || recorded < maxExpiryRound || recorded > 2*maxExpiryRound || slices.Max(d.limits) > 2*maxExpiryRound {
 		t.Errorf("recorded %d, %v, up to %d asked for", recorded, err, slices.Max(d.limits))
 	}
@@ -117,7 +116,7 @@ func TestExpiryRunsUntilItIsStopped(t *testing.T) {
 			return ready
 		},
 	}
-	expiry := &Expiry{Due: d.list, Expire: d.expire, Clock: clock, Every: 10 * time.Second, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	expiry := &Expiry[DueInvitation]{Due: d.list, Expire: d.expire, Clock: clock, Every: 10 * time.Second, Logger: slog.New(slog.NewTextHandler(&log, nil))}
 	if err := expiry.Run(ctx); err != nil {
 		t.Fatal(err)
 	}

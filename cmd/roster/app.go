@@ -174,9 +174,21 @@ func (a *app) subscribe(ctx context.Context, sender subscribers.Sender, logger *
 	if err != nil {
 		return err
 	}
-	expiry := &subscribers.Expiry{Due: directory{a.service}.due(a.models), Expire: a.service.ExpireInvitation, Logger: logger}
+	invitations := &subscribers.Expiry[subscribers.DueInvitation]{
+		What: "invitations", Due: dueInvitations(a.models), Logger: logger,
+		Expire: func(ctx context.Context, due subscribers.DueInvitation) error {
+			return a.service.ExpireInvitation(ctx, due.Team, due.Invitation)
+		},
+	}
+	members := &subscribers.Expiry[subscribers.DueMember]{
+		What: "access of members", Due: dueMembers(a.models), Logger: logger,
+		Expire: func(ctx context.Context, due subscribers.DueMember) error {
+			return a.service.ExpireMember(ctx, due.Team, due.User)
+		},
+	}
 	a.task("mail", router.Run)
-	a.task("expiry", expiry.Run)
+	a.task("expiry of invitations", invitations.Run)
+	a.task("expiry of access", members.Run)
 	return nil
 }
 

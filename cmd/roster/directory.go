@@ -59,13 +59,25 @@ func (d directory) Transfer(ctx context.Context, of subscribers.TransferRequest)
 	}, nil
 }
 
-// due lists invitations whose expiry is to be recorded.
-func (directory) due(models *projections.Projections) func(context.Context, time.Time, int) ([]subscribers.DueInvitation, error) {
+// dueInvitations lists invitations whose expiry is to be recorded.
+func dueInvitations(models *projections.Projections) func(context.Context, time.Time, int) ([]subscribers.DueInvitation, error) {
 	return func(ctx context.Context, now time.Time, limit int) ([]subscribers.DueInvitation, error) {
 		found, err := models.DueInvitations(ctx, now, limit)
 		due := make([]subscribers.DueInvitation, len(found))
 		for i, one := range found {
 			due[i] = subscribers.DueInvitation(one)
+		}
+		return due, err
+	}
+}
+
+// dueMembers lists members of whose access an end is to be recorded.
+func dueMembers(models *projections.Projections) func(context.Context, time.Time, int) ([]subscribers.DueMember, error) {
+	return func(ctx context.Context, now time.Time, limit int) ([]subscribers.DueMember, error) {
+		found, err := models.DueMembers(ctx, now, limit)
+		due := make([]subscribers.DueMember, len(found))
+		for i, one := range found {
+			due[i] = subscribers.DueMember(one)
 		}
 		return due, err
 	}
