@@ -283,7 +283,7 @@ func (t *Team) afterExpiry(user UserID, now time.Time, events ...Event) []Event 
 func (t *Team) applySitesExpired(e SitesExpired) {
 	if member, ok := t.members[e.User]; ok {
 		member.Sites = slices.DeleteFunc(member.Sites, func(grant MemberSite) bool {
-			return slices.ContainsFunc(e.Sites, grant.SiteGrant.equal)
+			return slices.ContainsFunc(e.Sites, grant.equal)
 		})
 		member.reckon()
 	}

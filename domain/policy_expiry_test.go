@@ -23,11 +23,11 @@ type ended struct {
 }
 
 // over tells whether an end is reached; none never is.
-func over(end, at time.Time) bool { return end != time.Time{} && !at.Before(end) }
+func over(end, at time.Time) bool { return !end.IsZero() && !at.Before(end) }
 
 // after tells whether one end is later than another.
 func after(a, b time.Time) bool {
-	return b != time.Time{} && (a == time.Time{} || b.Before(a))
+	return !b.IsZero() && (a.IsZero() || b.Before(a))
 }
 
 // first is the first of some ends.

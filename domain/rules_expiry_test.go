@@ -253,7 +253,7 @@ func TestReviewsOfMembersWhoseAccessEnds(t *testing.T) {
 	base := given(created("tenants"), joined("ann", "admin"), joined("bob", "member"), joined("cid", "member"), until("cid", t0.Add(time.Minute)), until("bob", friday))
 	state := fold(base)
 	events, err := openReview(as(owner), "", nil)(state, now)
-	if diff := cmp.Diff(opened(3), evs(events)); err != nil || diff != "" {
+	if diff := cmp.Diff(opened(3), events); err != nil || diff != "" {
 		t.Fatal(err, diff)
 	}
 	state.Apply(events[0], meta(50, as(owner), now))
@@ -285,7 +285,7 @@ func TestReviewsOfMembersWhoseAccessEnds(t *testing.T) {
 		}
 		closing, err := closeReview(as(owner))(state, friday)
 		want := evs{domain.AccessReviewClosed{Review: "rev-1", Left: 1, Undecided: 2}}
-		if diff := cmp.Diff(want, evs(closing)); err != nil || diff != "" {
+		if diff := cmp.Diff(want, closing); err != nil || diff != "" {
 			t.Errorf("recorded %t: %v %s", record, err, diff)
 		}
 	}

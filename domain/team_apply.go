@@ -213,7 +213,7 @@ func (t *Team) end(id InvitationID, status InvitationStatus) {
 func (m *Member) regrant(after []SiteGrant, given Given) []MemberSite {
 	sites := make([]MemberSite, 0, len(after))
 	for _, grant := range after {
-		if old, ok := m.site(grant.Site); ok && old.SiteGrant.equal(grant) {
+		if old, ok := m.site(grant.Site); ok && old.equal(grant) {
 			sites = append(sites, old)
 		} else {
 			sites = append(sites, MemberSite{grant, given})
