@@ -152,9 +152,9 @@ func (t *Team) keyCan(key *APIKey, index int) Decision {
 }
 
 func (m *Member) site(id SiteID) (MemberSite, bool) {
-	for _, grant := range m.Sites {
-		if grant.Site == id {
-			return grant, true
+	for i := range m.Sites { // there may be a thousand, which aren't copied to be compared
+		if m.Sites[i].Site == id {
+			return m.Sites[i], true
 		}
 	}
 	return MemberSite{}, false
