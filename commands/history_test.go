@@ -227,6 +227,20 @@ func TestLongHistoriesAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	kept(end, "one of a team that was read for something else")
+
+	// What is heard of again, or after a gap, neither doubles nor tears it.
+	all, err := s.store.Load(t.Context(), eventstore.Stream{Kind: eventstore.KindTeam, ID: string(team)}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.timelines.teams.InvalidateAll()
+	s.timelines.follow(string(team), all[:8])
+	s.timelines.follow(string(team), all[9:])
+	kept(8, "after a gap")
+	s.timelines.follow(string(team), all[5:10])
+	kept(10, "overlapping")
+	s.timelines.follow(string(team), all[:9])
+	kept(10, "all known")
 }
 
 // BenchmarkTeamAt asks about a moment in the middle of 10,000 events of one
