@@ -78,9 +78,8 @@ var (
 const onBehalf = "by_behalf <> 0"
 
 // auditRow is an entry: the numbers by which it is found, the labels that were in
-// use, and everything else, which nothing is looked for by, as one text. As
-// columns of their own its fifteen fields would take most of the time that
-// reading a page takes.
+// use, and everything else, which nothing is looked for by, as one text: taking
+// that apart costs less than fifteen columns.
 type auditRow struct {
 	auditKeys
 	Place, At                            int64
