@@ -336,7 +336,7 @@ func TestHealth(t *testing.T) {
 	if !ready.Ready || ready.Position != w.position() || ready.Projection.Lag != 0 || len(ready.Reasons) != 0 {
 		t.Errorf("readiness is %+v", ready)
 	}
-	if r := w.call("GET", "/", nil); r.status != 302 || r.header.Get("Location") != "/docs" {
+	if r := w.call("GET", "/", nil); r.status != 302 || r.header.Get("Location") != "/dashboard" {
 		t.Errorf("/ answers %d to %s", r.status, r.header.Get("Location"))
 	}
 }
