@@ -58,6 +58,13 @@ func (s *Server) catalogOperations() {
 		summary: "The role catalog of a team", about: "The words, resources, plans and rules that the team goes by. Its roles are at `roles`.",
 		access: authenticated, reads: readsState,
 	}, s.getCatalog)
+	answers(s, operation{
+		id: "get-standard-catalog", method: http.MethodGet, path: "/v1/catalog", tag: tagRoles,
+		summary: "The role catalog of new teams", about: "That of a team for which no other is asked: its words are right for a page on which somebody signs up.",
+		access: anyone, reads: readsState,
+	}, func(context.Context, *exchange, *struct{}) (catalogView, error) {
+		return viewCatalog(s.commands.StandardCatalog()), nil
+	})
 }
 
 func (s *Server) getCatalog(ctx context.Context, x *exchange, in *TeamPath) (view catalogView, err error) {
@@ -68,10 +75,14 @@ func (s *Server) getCatalog(ctx context.Context, x *exchange, in *TeamPath) (vie
 	return view, err
 }
 
+func viewLabels(l domain.Labels) labelsView {
+	return labelsView{Product: l.Product, Team: l.Team, Teams: l.Teams, Site: l.Site, Sites: l.Sites}
+}
+
 func viewCatalog(c *domain.Catalog) catalogView {
 	view := catalogView{
 		Name: c.Name, Version: c.Version,
-		Labels: labelsView{Product: c.Labels.Product, Team: c.Labels.Team, Teams: c.Labels.Teams, Site: c.Labels.Site, Sites: c.Labels.Sites},
+		Labels: viewLabels(c.Labels),
 		Rules: rulesView{
 			Sites: c.Rules.Sites, Overrides: c.Rules.Overrides, CustomRoles: c.Rules.CustomRoles, Leaving: c.Rules.Leaving,
 			OwnerTakesSeat: c.Rules.OwnerTakesSeat, TransferBy: string(c.Rules.TransferBy),

@@ -135,11 +135,21 @@ type previewView struct {
 	Name      string         `json:"name"`
 	Role      domain.RoleKey `json:"role"`
 	RoleName  string         `json:"role_name"`
+	RoleAbout string         `json:"role_description"`
+	Sites     []previewSite  `json:"sites" doc:"That come with it, and the role on each."`
+	Labels    labelsView     `json:"labels"`
 	ExpiresAt time.Time      `json:"expires_at"`
 
 	AccessExpiresAt *time.Time `json:"access_expires_at" doc:"When the membership is to end by itself; null for never."`
 
 	Next string `json:"next" enum:"sign_up,sign_in,accept,wrong_account" doc:"What to do next."`
+}
+
+type previewSite struct {
+	SiteID   domain.SiteID  `json:"site_id"`
+	Name     string         `json:"name"`
+	Role     domain.RoleKey `json:"role"`
+	RoleName string         `json:"role_name"`
 }
 
 type teamNameView struct {
@@ -292,11 +302,16 @@ func (s *Server) previewInvitation(ctx context.Context, x *exchange, in *TokenPa
 	if err != nil {
 		return previewView{}, err
 	}
-	return previewView{
+	view := previewView{
 		Team:  teamNameView{ID: preview.Team, Name: preview.TeamName},
-		Email: preview.Email, Name: preview.Name, Role: preview.Role, RoleName: preview.RoleName,
+		Email: preview.Email, Name: preview.Name, Role: preview.Role, RoleName: preview.RoleName, RoleAbout: preview.RoleAbout,
+		Sites: make([]previewSite, len(preview.Sites)), Labels: viewLabels(preview.Labels),
 		ExpiresAt: preview.ExpiresAt, AccessExpiresAt: optional(preview.AccessExpiresAt), Next: preview.Next,
-	}, nil
+	}
+	for i, site := range preview.Sites {
+		view.Sites[i] = previewSite{SiteID: site.ID, Name: site.Name, Role: site.Role, RoleName: site.RoleName}
+	}
+	return view, nil
 }
 
 func (s *Server) acceptInvitation(ctx context.Context, x *exchange, in *acceptInput) (acceptedView, error) {

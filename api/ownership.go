@@ -15,6 +15,24 @@ type transferView struct {
 	ExpiresAt time.Time         `json:"expires_at"`
 }
 
+// transferPreviewView is what the holder of a link sees.
+type transferPreviewView struct {
+	Team                  teamNameView   `json:"team"`
+	From                  transferParty  `json:"from" doc:"The present owner."`
+	To                    transferParty  `json:"to" doc:"Who was chosen, and alone can confirm."`
+	PreviousOwnerRole     domain.RoleKey `json:"previous_owner_role" doc:"What the present owner becomes."`
+	PreviousOwnerRoleName string         `json:"previous_owner_role_name"`
+	Labels                labelsView     `json:"labels"`
+	ExpiresAt             time.Time      `json:"expires_at"`
+	Next                  string         `json:"next" enum:"sign_in,confirm,wrong_account" doc:"What to do next."`
+}
+
+type transferParty struct {
+	UserID domain.UserID `json:"user_id"`
+	Name   string        `json:"name"`
+	Email  string        `json:"email"`
+}
+
 type requestTransferInput struct {
 	TeamPath
 	Body struct {
@@ -46,6 +64,11 @@ func (s *Server) ownershipOperations() {
 		summary: "Cancel an ownership transfer", access: authenticated, errors: []int{http.StatusGone},
 	}, s.cancelTransfer)
 	answers(s, operation{
+		id: "preview-transfer", method: http.MethodGet, path: "/v1/ownership-transfers/{token}", tag: tagOwnership,
+		summary: "What a link gives the ownership of", about: "It changes nothing, however often it is opened.",
+		access: maybeSignedIn, reads: readsState, errors: []int{http.StatusGone},
+	}, s.previewTransfer)
+	answers(s, operation{
 		id: "confirm-transfer", method: http.MethodPost, path: "/v1/ownership-transfers/{token}/confirm", tag: tagOwnership,
 		summary: "Become the owner", about: "By the member who was chosen, with the link that was sent to them.",
 		access: signedIn, errors: []int{http.StatusGone},
@@ -71,6 +94,20 @@ func (s *Server) cancelTransfer(ctx context.Context, x *exchange, in *TransferPa
 		s.wrote(x, x.caller.User, done)
 	}
 	return err
+}
+
+func (s *Server) previewTransfer(ctx context.Context, x *exchange, in *TokenPath) (transferPreviewView, error) {
+	preview, _, err := s.commands.PreviewTransfer(ctx, x.caller, in.Token)
+	if err != nil {
+		return transferPreviewView{}, err
+	}
+	return transferPreviewView{
+		Team:              teamNameView{ID: preview.Team, Name: preview.TeamName},
+		From:              transferParty{preview.From.ID, preview.From.Name, preview.From.Email},
+		To:                transferParty{preview.To.ID, preview.To.Name, preview.To.Email},
+		PreviousOwnerRole: preview.FromRole, PreviousOwnerRoleName: preview.FromRoleName,
+		Labels: viewLabels(preview.Labels), ExpiresAt: preview.ExpiresAt, Next: preview.Next,
+	}, nil
 }
 
 func (s *Server) confirmTransfer(ctx context.Context, x *exchange, in *TokenPath) (TeamRoleView, error) {

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/http"
+	"time"
 )
 
 type requestResetInput struct {
@@ -13,6 +14,10 @@ type requestResetInput struct {
 
 type requestedResetView struct {
 	Status string `json:"status" enum:"accepted" doc:"Says nothing about whether the address has an account."`
+}
+
+type resetLinkView struct {
+	ExpiresAt time.Time `json:"expires_at"`
 }
 
 type resetInput struct {
@@ -30,6 +35,12 @@ func (s *Server) resetOperations() {
 			"An account gets a few messages an hour; requests beyond that are accepted and nothing is sent.",
 		status: http.StatusAccepted, access: anyone, errors: []int{http.StatusTooManyRequests},
 	}, s.requestReset)
+	answers(s, operation{
+		id: "check-password-reset", method: http.MethodGet, path: "/v1/password-resets/{token}", tag: tagAccounts,
+		summary: "Whether a link that was sent still resets a password",
+		about:   "It changes nothing. Refuses as using the link would.",
+		access:  anyone, reads: readsState, errors: []int{http.StatusGone},
+	}, s.checkReset)
 	acts(s, operation{
 		id: "reset-password", method: http.MethodPut, path: "/v1/password-resets/{token}", tag: tagAccounts,
 		summary: "Choose a new password with the link that was sent",
@@ -44,6 +55,11 @@ func (s *Server) requestReset(ctx context.Context, x *exchange, in *requestReset
 		return requestedResetView{}, err
 	}
 	return requestedResetView{Status: "accepted"}, nil
+}
+
+func (s *Server) checkReset(ctx context.Context, _ *exchange, in *TokenPath) (resetLinkView, error) {
+	expiresAt, err := s.commands.CheckReset(ctx, in.Token)
+	return resetLinkView{ExpiresAt: expiresAt}, err
 }
 
 func (s *Server) resetPassword(ctx context.Context, x *exchange, in *resetInput) error {

@@ -109,7 +109,7 @@ func TestResettingAPassword(t *testing.T) {
 	w.reset(token[1:], newPassword).is(404, "not_found")
 	w.reset(token+"A", newPassword).is(404, "not_found")
 	w.reset(strings.Repeat("A", len(token)), newPassword).is(404, "not_found")
-	w.call("GET", "/v1/password-resets/"+token, nil).is(405)
+	w.call("GET", "/v1/password-resets/"+token, nil).is(200) // opening it doesn't use it up
 
 	done := w.reset(token, newPassword, header("Idempotency-Key", "one")).is(204)
 	if len(done.raw) != 0 || done.position() <= before {

@@ -101,6 +101,10 @@ func (s *Server) sessionOperations() {
 		summary: "Sign out", about: "The session ends at once, on every node.", access: signedIn,
 	}, s.signOut)
 	acts(s, operation{
+		id: "end-other-sessions", method: http.MethodDelete, path: "/v1/sessions", tag: tagSessions,
+		summary: "End all of one's own sessions but the one that asks", access: signedIn,
+	}, s.endOtherSessions)
+	acts(s, operation{
 		id: "end-session", method: http.MethodDelete, path: "/v1/sessions/{id}", tag: tagSessions,
 		summary: "End one of one's own sessions", access: signedIn,
 	}, s.endSession)
@@ -174,6 +178,14 @@ func (s *Server) signOut(ctx context.Context, x *exchange, _ *struct{}) error {
 	s.wrote(x, x.caller.User, done)
 	s.signOutCookie(x)
 	return nil
+}
+
+func (s *Server) endOtherSessions(ctx context.Context, x *exchange, _ *struct{}) error {
+	done, err := s.commands.EndOtherSessions(ctx, x.caller)
+	if err == nil {
+		s.wrote(x, x.caller.User, done)
+	}
+	return err
 }
 
 func (s *Server) endSession(ctx context.Context, x *exchange, in *SessionPath) error {

@@ -13,6 +13,7 @@ const (
 	NextSignUp       = "sign_up"
 	NextSignIn       = "sign_in"
 	NextAccept       = "accept"
+	NextConfirm      = "confirm" // an ownership transfer
 	NextWrongAccount = "wrong_account"
 )
 
@@ -22,12 +23,23 @@ type Preview struct {
 	TeamName  string
 	Email     string
 	Name      string
+	Labels    domain.Labels
 	Role      domain.RoleKey
 	RoleName  string
+	RoleAbout string // in a sentence
+	Sites     []PreviewSite
 	ExpiresAt time.Time
 	Next      string
 
 	AccessExpiresAt time.Time // when the membership is to end; zero for never
+}
+
+// PreviewSite is a site that comes with an invitation, and the role on it.
+type PreviewSite struct {
+	ID       domain.SiteID
+	Name     string
+	Role     domain.RoleKey
+	RoleName string
 }
 
 // PreviewInvitation shows an invitation to the holder of its link. It changes
@@ -84,9 +96,23 @@ func (s *Service) openInvitation(ctx context.Context, token string) (domain.Invi
 		}
 		found, _ := t.Invitation(ticket.invitation)
 		invitation, done = *found, Done{position, version}
-		preview = Preview{Team: t.ID(), TeamName: t.Name(), Role: found.Role, RoleName: string(found.Role), ExpiresAt: found.ExpiresAt, AccessExpiresAt: found.AccessExpiresAt}
+		preview = Preview{
+			Team: t.ID(), TeamName: t.Name(), Labels: t.Catalog().Labels,
+			Role: found.Role, RoleName: string(found.Role), ExpiresAt: found.ExpiresAt, AccessExpiresAt: found.AccessExpiresAt,
+		}
 		if role, ok := t.Role(found.Role); ok {
-			preview.RoleName = role.Name
+			preview.RoleName, preview.RoleAbout = role.Name, role.Description
+		}
+		for _, grant := range found.Sites {
+			site, ok := t.Site(grant.Site)
+			if !ok {
+				continue // it was removed since
+			}
+			shown := PreviewSite{ID: grant.Site, Name: site.Name, Role: grant.Role, RoleName: string(grant.Role)}
+			if role, ok := t.Role(grant.Role); ok {
+				shown.RoleName = role.Name
+			}
+			preview.Sites = append(preview.Sites, shown)
 		}
 		// Asked with the right address, only the state can refuse.
 		_, err := t.Acceptable(ticket.invitation, found.Address, s.Now())

@@ -80,6 +80,9 @@ func (r *registry) choose(name string) (*domain.Catalog, error) {
 	}
 }
 
+// StandardCatalog is what a new team follows that names no other.
+func (s *Service) StandardCatalog() *domain.Catalog { return s.catalogs.Catalog(s.catalogs.standard) }
+
 // load takes in the catalogs as the event store has them.
 func (r *registry) load(ctx context.Context, store *eventstore.Store) error {
 	commits, err := store.LoadKind(ctx, eventstore.KindCatalog)

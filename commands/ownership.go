@@ -65,6 +65,67 @@ func (s *Service) CancelTransfer(ctx context.Context, by Caller, team domain.Tea
 	return out.Done, err
 }
 
+// TransferPreview is what the holder of a link sees before confirming.
+type TransferPreview struct {
+	Team         domain.TeamID
+	TeamName     string
+	Labels       domain.Labels
+	From, To     Account
+	FromRole     domain.RoleKey // what the present owner becomes
+	FromRoleName string
+	ExpiresAt    time.Time
+	Next         string
+}
+
+// PreviewTransfer shows an ownership transfer to the holder of its link. It
+// changes nothing.
+func (s *Service) PreviewTransfer(ctx context.Context, by Caller, token string) (TransferPreview, Done, error) {
+	team, id, ok := s.readTransferToken(token)
+	if !ok {
+		return TransferPreview{}, Done{}, domain.ErrNotFound
+	}
+	var preview TransferPreview
+	var from, to domain.UserID
+	var done Done
+	err := s.teams.ask(ctx, string(team), func(t *domain.Team, version, position uint64) error {
+		transfer, err := t.Confirmable(id, s.Now())
+		if err != nil {
+			return err
+		}
+		from, to, done = t.Owner(), transfer.To, Done{position, version}
+		preview = TransferPreview{
+			Team: t.ID(), TeamName: t.Name(), Labels: t.Catalog().Labels, ExpiresAt: transfer.ExpiresAt,
+			FromRole: t.Catalog().Rules.PreviousOwnerRole,
+		}
+		preview.FromRoleName = string(preview.FromRole)
+		if role, ok := t.Role(preview.FromRole); ok {
+			preview.FromRoleName = role.Name
+		}
+		return nil
+	})
+	if err != nil {
+		return TransferPreview{}, done, err
+	}
+	owner, _, err := s.me(ctx, from)
+	if err != nil {
+		return TransferPreview{}, done, err
+	}
+	chosen, _, err := s.me(ctx, to)
+	if err != nil {
+		return TransferPreview{}, done, err
+	}
+	preview.From, preview.To = owner.User, chosen.User
+	switch by.User {
+	case "":
+		preview.Next = NextSignIn
+	case to:
+		preview.Next = NextConfirm
+	default:
+		preview.Next = NextWrongAccount
+	}
+	return preview, done, nil
+}
+
 // ConfirmTransfer makes the caller the owner, if they are the member who was
 // chosen and hold the link that was sent to them.
 func (s *Service) ConfirmTransfer(ctx context.Context, by Caller, token string) (TeamRole, Done, error) {

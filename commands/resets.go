@@ -117,6 +117,20 @@ func (s *Service) ResetPassword(ctx context.Context, by Caller, token, next stri
 	return Done{max(out.Position, last), out.Version}, nil
 }
 
+// CheckReset tells the holder of a link until when it resets a password, or why
+// it doesn't.
+func (s *Service) CheckReset(ctx context.Context, token string) (time.Time, error) {
+	ticket, ok := readResetToken(token)
+	if !ok {
+		return time.Time{}, domain.ErrNotFound
+	}
+	err := s.users.ask(ctx, string(ticket.user), func(u *domain.User, _, _ uint64) error {
+		_, err := s.resetPassword(u, ticket, "", s.Now())
+		return err
+	})
+	return ticket.expiresAt, err
+}
+
 // resetPassword decides whether the ticket still resets the password.
 func (s *Service) resetPassword(u *domain.User, ticket resetTicket, hash domain.Sealed, now time.Time) ([]domain.Event, error) {
 	// What was changed about the token anywhere, down to a bit that decoding

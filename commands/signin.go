@@ -225,6 +225,17 @@ func (s *Service) EndSession(ctx context.Context, by Caller, id domain.SessionID
 	return done, errors.Join(err, recording)
 }
 
+// EndOtherSessions ends all of the caller's own sessions but the one that asks.
+func (s *Service) EndOtherSessions(ctx context.Context, by Caller) (Done, error) {
+	if err := by.userOnly(); err != nil {
+		return Done{}, err
+	}
+	ctx, cancel := finishing(ctx)
+	defer cancel()
+	last, err := s.endSessions(ctx, by, by.User, by.Session)
+	return Done{Position: last}, err
+}
+
 // finishing is the context of what belongs together, so that nobody breaks it
 // off by hanging up: a new password and the end of the sessions, say, or the
 // end of a session and the record of it.

@@ -161,6 +161,7 @@ type Transfer struct {
 	ExpiresAt   time.Time
 	RequestedAt time.Time
 	Ended       bool
+	Confirmed   bool // and so ended
 }
 
 // Limits on what one team holds, so that its state stays loadable.

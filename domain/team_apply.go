@@ -93,6 +93,9 @@ func (t *Team) Apply(event Event, meta Meta) {
 		t.endTransfer()
 	case OwnershipTransferred:
 		t.endTransfer()
+		if e.Transfer != "" && t.transfer != nil && t.transfer.ID == e.Transfer {
+			t.transfer.Confirmed = true
+		}
 		t.owner = e.To
 		if old, ok := t.members[e.From]; ok {
 			old.Role, old.RoleGiven = e.FromRole, given

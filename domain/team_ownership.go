@@ -55,17 +55,32 @@ func (t *Team) CancelTransfer(by Actor, id TransferID, now time.Time) ([]Event, 
 // ConfirmTransfer moves the ownership to the member who was chosen and who
 // confirms it.
 func (t *Team) ConfirmTransfer(id TransferID, user UserID, now time.Time) ([]Event, error) {
+	transfer, err := t.Confirmable(id, now)
+	if transfer != nil && transfer.To != user {
+		return nil, ErrWrongAccount.saying("Another member was chosen. Sign in as that member.")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return t.transferTo(user, id, now)
+}
+
+// Confirmable finds a transfer. When it can't be confirmed any more it comes
+// with the refusal that says why.
+func (t *Team) Confirmable(id TransferID, now time.Time) (*Transfer, error) {
 	switch {
 	case !t.Live() || t.transfer == nil || t.transfer.ID != id:
 		return nil, ErrNotFound
-	case t.transfer.To != user:
-		return nil, ErrWrongAccount.saying("Another member was chosen. Sign in as that member.")
-	case t.transfer.Ended || now.Before(t.transfer.ExpiresAt) && !t.transferOpen(now):
-		return nil, ErrTransferEnded
+	case t.transfer.Confirmed:
+		return t.transfer, ErrTransferEnded.saying("The ownership transfer has been confirmed already.")
+	case t.transfer.Ended:
+		return t.transfer, ErrTransferEnded.saying("The ownership transfer has been cancelled.")
 	case !now.Before(t.transfer.ExpiresAt):
-		return nil, ErrTransferExpired
+		return t.transfer, ErrTransferExpired
+	case !t.transferOpen(now): // the chosen member's membership has ended by itself
+		return t.transfer, ErrTransferEnded
 	}
-	return t.transferTo(user, id, now)
+	return t.transfer, nil
 }
 
 // OperatorTransfer moves the ownership at once, for the operator who has
