@@ -91,7 +91,7 @@ func New(config Config) *Server {
 	s.operations()
 	s.healthRoutes()
 	s.docsRoutes()
-	dashboard.New(dashboard.Config{API: s, Brand: config.Brand, Mailbox: config.Mailbox != nil}).Routes(s.router)
+	dashboard.New(dashboard.Config{API: s, Brand: config.Brand, Secure: s.secure, Mailbox: config.Mailbox != nil}).Routes(s.router)
 	if config.Mailbox != nil {
 		s.mailboxRoutes()
 	}

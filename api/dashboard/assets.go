@@ -30,6 +30,8 @@ var (
 	settingsStyle string
 	//go:embed assets/base.js
 	baseScript string
+	//go:embed assets/passkeys.js
+	passkeysScript string
 	//go:embed assets/htmx.min.js
 	htmx string
 )
@@ -72,7 +74,7 @@ func newAssets(brand Brand) *assets {
 	a := &assets{
 		style:  newAsset("dashboard.css", "text/css; charset=utf-8", baseStyle+entryStyle+accountStyle+teamStyle+auditStyle+settingsStyle),
 		brand:  newAsset("brand.css", "text/css; charset=utf-8", brand.style()),
-		script: newAsset("dashboard.js", "text/javascript; charset=utf-8", baseScript),
+		script: newAsset("dashboard.js", "text/javascript; charset=utf-8", baseScript+passkeysScript),
 		htmx:   newAsset("htmx.js", "text/javascript; charset=utf-8", htmx),
 	}
 	if len(brand.Logo) > 0 {

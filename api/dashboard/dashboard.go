@@ -12,6 +12,8 @@ type Config struct {
 	API http.Handler
 	// Brand is how the host wants the pages to look.
 	Brand Brand
+	// Secure says that the pages are reached by https alone.
+	Secure bool
 	// Mailbox says that there is a dev mailbox to link to.
 	Mailbox bool
 }

@@ -10,6 +10,7 @@ import (
 // Me is the reader.
 type Me struct {
 	User         User         `json:"user"`
+	TwoFactor    TwoFactor    `json:"two_factor"`
 	Teams        []Membership `json:"teams"`
 	ActiveTeamID string       `json:"active_team_id"`
 }
@@ -29,6 +30,14 @@ type User struct {
 	ID    string `json:"id"`
 	Email string `json:"email"`
 	Name  string `json:"name"`
+}
+
+// TwoFactor is how the reader's account is protected beyond its password.
+type TwoFactor struct {
+	Enabled           bool `json:"enabled"`
+	TOTP              bool `json:"totp"`
+	Passkeys          int  `json:"passkeys"`
+	RecoveryCodesLeft int  `json:"recovery_codes_left"`
 }
 
 // Membership is one of the reader's teams.
@@ -76,14 +85,8 @@ type Seats struct {
 
 // Catalog is the role catalog of the team.
 type Catalog struct {
-	Labels struct {
-		Product string `json:"product"`
-		Team    string `json:"team"`
-		Teams   string `json:"teams"`
-		Site    string `json:"site"`
-		Sites   string `json:"sites"`
-	} `json:"labels"`
-	Rules struct {
+	Labels Labels `json:"labels"`
+	Rules  struct {
 		Sites             bool   `json:"sites"`
 		Overrides         bool   `json:"overrides"`
 		CustomRoles       bool   `json:"custom_roles"`
@@ -95,6 +98,15 @@ type Catalog struct {
 	} `json:"rules"`
 	Resources []Resource `json:"resources"`
 	Plans     []Plan     `json:"plans"`
+}
+
+// Labels are the words of a catalog.
+type Labels struct {
+	Product string `json:"product"`
+	Team    string `json:"team"`
+	Teams   string `json:"teams"`
+	Site    string `json:"site"`
+	Sites   string `json:"sites"`
 }
 
 // Resource is what permissions are about.

@@ -66,15 +66,20 @@ func (d *Dashboard) inTeam(show page) http.HandlerFunc {
 		if v.me.active().TwoFactor.shutOut(v.now) {
 			return v.show(http.StatusForbidden, secondFactorMissing(v))
 		}
-		v.team, v.catalog = new(Team), new(Catalog)
-		if err := v.get("/v1/teams/"+v.me.ActiveTeamID, v.team); err != nil {
-			return err
-		}
-		if err := v.get(v.teamPath("/catalog"), v.catalog); err != nil {
+		if err := v.enterTeam(); err != nil {
 			return err
 		}
 		return show(v)
 	})
+}
+
+// enterTeam reads the active team and its catalog.
+func (v *visit) enterTeam() error {
+	v.team, v.catalog = new(Team), new(Catalog)
+	if err := v.get("/v1/teams/"+v.me.ActiveTeamID, v.team); err != nil {
+		return err
+	}
+	return v.get(v.teamPath("/catalog"), v.catalog)
 }
 
 // identify finds out who reads; nobody is no error.
@@ -192,6 +197,9 @@ func (v *visit) again(err error, form *Form, show func(*Form) templ.Component) e
 	problem, ok := errors.AsType[*Problem](err)
 	if !ok || problem.Status == http.StatusUnauthorized && v.me != nil || problem.Status >= http.StatusInternalServerError {
 		return err
+	}
+	if problem.Status == http.StatusUnprocessableEntity && len(problem.Errors) > 0 {
+		problem.Detail = "Some of this can't be taken as it is. See below."
 	}
 	form.Problem = problem
 	form.Once = newOnce() // the answer to the old one is this refusal

@@ -34,7 +34,11 @@
   page.addEventListener("click", (event) => {
     const target = event.target.closest("[data-close], [data-copy]");
     if (!target) return;
-    if ("close" in target.dataset) target.closest("dialog")?.close();
+    const dialog = target.closest("dialog");
+    if ("close" in target.dataset && dialog) {
+      event.preventDefault(); // of a link, which leads back where there is no dialog
+      dialog.close();
+    }
     if ("copy" in target.dataset) {
       navigator.clipboard.writeText(target.dataset.copy).then(() => {
         const label = target.querySelector("[data-copied]") ?? target;
