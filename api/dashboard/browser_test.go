@@ -300,7 +300,7 @@ func labelled(label string) chromedp.JSPath {
 // fill writes into the field with a label, in place of what it had.
 func (b *tab) fill(label, text string) *tab {
 	b.t.Helper()
-	b.do(chromedp.WaitVisible(labelled(label)), chromedp.Clear(labelled(label)), chromedp.SendKeys(labelled(label), text))
+	b.do(chromedp.WaitVisible(labelled(label)), chromedp.SetValue(labelled(label), ""), chromedp.SendKeys(labelled(label), text))
 	return b
 }
 

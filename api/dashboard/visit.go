@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -200,6 +201,9 @@ func (v *visit) again(err error, form *Form, show func(*Form) templ.Component) e
 	}
 	if problem.Status == http.StatusUnprocessableEntity && len(problem.Errors) > 0 {
 		problem.Detail = "Some of this can't be taken as it is. See below."
+	}
+	if wait, err := strconv.Atoi(problem.RetryAfter); err == nil {
+		problem.Detail = "Too many attempts. Try again " + distance(v.now.Add(time.Duration(wait)*time.Second), v.now) + "."
 	}
 	form.Problem = problem
 	form.Once = newOnce() // the answer to the old one is this refusal

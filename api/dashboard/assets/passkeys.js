@@ -52,6 +52,11 @@
       fault.textContent = error instanceof DOMException
         ? faults[error.name] ?? "This browser couldn't use a passkey here."
         : error.message;
+      const password = form.elements.password;
+      if (password) {
+        password.value = "";
+        password.focus();
+      }
     } finally {
       button.disabled = false;
     }
