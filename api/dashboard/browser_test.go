@@ -300,7 +300,9 @@ func labelled(label string) chromedp.JSPath {
 // fill writes into the field with a label, in place of what it had.
 func (b *tab) fill(label, text string) *tab {
 	b.t.Helper()
-	b.do(chromedp.WaitVisible(labelled(label)), chromedp.SetValue(labelled(label), ""), chromedp.SendKeys(labelled(label), text))
+	b.do(chromedp.WaitVisible(labelled(label)))
+	b.run(string(labelled(label)) + `.value = ""`) // chromedp.Clear leaves passwords as they are
+	b.do(chromedp.SendKeys(labelled(label), text))
 	return b
 }
 
