@@ -38,6 +38,7 @@ func confirmAuthenticator(v *visit) error {
 	var codes recoveryCodes
 	_, err := v.send(http.MethodPost, "/v1/me/two-factor/confirm", map[string]any{"code": strings.ReplaceAll(form.Get("code"), " ", "")}, &codes)
 	if err != nil {
+		form.Del("code") // it is of no use any more
 		return v.again(err, form, func(form *Form) templ.Component { return authenticatorForm(v, form) })
 	}
 	return v.show(http.StatusOK, codesView(v, "Your authenticator app is set up.", codes.Codes))

@@ -156,6 +156,29 @@ func TestAuthenticatorAppAndRecoveryCodes(t *testing.T) {
 	b.fill("Your password", password).press("Turn off").sees("The authenticator app is removed", "Password only")
 }
 
+func TestSecondFactorThatATeamRequires(t *testing.T) {
+	s := serve(t, "dzbuild")
+	ada := s.signUp("Ada")
+	s.plan(ada.team, "enterprise")
+	grace := s.join(ada, "Grace", "manager", nil)
+	s.call("PATCH", "/v1/teams/"+ada.team, ada.token, map[string]any{"name": hostile(100)})
+	secret := field(s.call("POST", "/v1/me/two-factor", ada.token, map[string]any{}), "secret")
+	s.call("POST", "/v1/me/two-factor/confirm", ada.token, map[string]any{"code": code(t, secret, 0)})
+	require := func(days int) {
+		s.call("PUT", "/v1/teams/"+ada.team+"/two-factor-policy", ada.token, map[string]any{"required": "everyone", "grace_days": days})
+	}
+	require(3)
+	b := s.browse().signIn(grace).open("/dashboard/account").sees("requires a second factor of you from").looks("account-asked")
+	s.call("PUT", "/v1/teams/"+ada.team+"/two-factor-policy", ada.token, map[string]any{"required": "nobody"})
+	require(0)
+	b.open("/dashboard/team").sees("Second factor required").looks("second-factor-missing")
+	b.press("Set up a second factor").sees("requires a second factor of you.", "Where you are signed in").looks("account-asked-now")
+	b.press("Set up app").sees("Scan the code").looks("account-authenticator-alone")
+	secret = eval[string](b, `document.getElementById("secret").innerText.replaceAll(" ", "")`)
+	b.fill("Code that the app shows", code(t, secret, 0)).press("Turn on").press("I have kept them").sees("Two factors")
+	b.open("/dashboard/team").sees("Active members")
+}
+
 func TestPasskeys(t *testing.T) {
 	s := serveByName(t, "distribu")
 	ada := s.signUp("Ada Lovelace")

@@ -140,6 +140,7 @@ func twoFactor(v *visit) error {
 		v.keepChallenge(nil)
 		return v.again(err, form, func(form *Form) templ.Component { return signInForm(v, form) })
 	case err != nil:
+		form.Del("code") // it is of no use any more
 		return v.again(err, form, func(form *Form) templ.Component { return twoFactorForm(v, form, asked) })
 	}
 	v.keepChallenge(nil)

@@ -320,6 +320,16 @@ func (f *Form) Error(field string) string {
 	return ""
 }
 
+// told is what a field says is wrong with it: nothing that the top of the form
+// says already.
+func (f *Form) told(field string) string {
+	text := f.Error(field)
+	if text != "" && text == f.Problem.Detail {
+		return ""
+	}
+	return text
+}
+
 // Problem is why the interface refused.
 type Problem struct {
 	Status    int    `json:"status"`
