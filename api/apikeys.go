@@ -93,6 +93,15 @@ func (s *Server) listKeys(ctx context.Context, x *exchange, in *TeamPath) (list[
 	if err != nil {
 		return list[KeyView]{}, err
 	}
+	name := s.namesNow(x, in.Team)
+	for i := range views {
+		by := &views[i].CreatedBy
+		person, err := name(ctx, domain.Actor{Type: by.Type, ID: by.ID})
+		if err != nil {
+			return list[KeyView]{}, err
+		}
+		by.Name = person.Name // and not the address: the caller may be one who can't list members
+	}
 	slices.SortFunc(views, func(a, b KeyView) int { return cmp.Compare(b.ID, a.ID) })
 	x.stands(done)
 	return newList(views, ""), nil

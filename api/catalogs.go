@@ -60,11 +60,13 @@ func (s *Server) catalogOperations() {
 	}, s.getCatalog)
 	answers(s, operation{
 		id: "get-standard-catalog", method: http.MethodGet, path: "/v1/catalog", tag: tagRoles,
-		summary: "The role catalog of new teams", about: "That of a team for which no other is asked: its words are right for a page on which somebody signs up.",
+		summary: "The role catalog of a new team", about: "Of one that is made without naming another.",
 		access: anyone, reads: readsState,
-	}, func(context.Context, *exchange, *struct{}) (catalogView, error) {
-		return viewCatalog(s.commands.StandardCatalog()), nil
-	})
+	}, s.getStandardCatalog)
+}
+
+func (s *Server) getStandardCatalog(context.Context, *exchange, *struct{}) (catalogView, error) {
+	return viewCatalog(s.commands.StandardCatalog()), nil
 }
 
 func (s *Server) getCatalog(ctx context.Context, x *exchange, in *TeamPath) (view catalogView, err error) {

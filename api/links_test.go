@@ -99,10 +99,3 @@ func TestTheOtherSessionsEnd(t *testing.T) {
 	w.call("GET", "/v1/me", nil, stranger.auth()).is(200)
 	w.call("DELETE", "/v1/sessions", nil, second.auth()).is(204) // none is fine too
 }
-
-func TestTheStandardCatalogIsPublic(t *testing.T) {
-	w := newWorld(t, options{catalog: "tenants"})
-	if catalog := w.call("GET", "/v1/catalog", nil).is(200); catalog.text("name") != "tenants" || catalog.text("labels", "team") != "tenant" {
-		t.Errorf("the catalog is %s", catalog.raw)
-	}
-}

@@ -15,6 +15,28 @@ type transferView struct {
 	ExpiresAt time.Time         `json:"expires_at"`
 }
 
+// viewOpenTransfers is the transfer that waits for its confirmation, as a list.
+func viewOpenTransfers(t *domain.Team, at time.Time) []transferView {
+	transfer, open := t.OpenTransfer(at)
+	if !open {
+		return nil
+	}
+	return []transferView{{ID: transfer.ID, UserID: transfer.To, Status: "pending", ExpiresAt: transfer.ExpiresAt}}
+}
+
+type requestTransferInput struct {
+	TeamPath
+	Body struct {
+		UserID   domain.UserID `json:"user_id" minLength:"1" maxLength:"64"`
+		Password string        `json:"password" minLength:"1" maxLength:"1000" doc:"The caller's own."`
+	}
+}
+
+type TransferPath struct {
+	TeamPath
+	ID domain.TransferID `path:"id" maxLength:"64" doc:"Of the transfer."`
+}
+
 // transferPreviewView is what the holder of a link sees.
 type transferPreviewView struct {
 	Team                  teamNameView   `json:"team"`
@@ -33,19 +55,6 @@ type transferParty struct {
 	Email  string        `json:"email"`
 }
 
-type requestTransferInput struct {
-	TeamPath
-	Body struct {
-		UserID   domain.UserID `json:"user_id" minLength:"1" maxLength:"64"`
-		Password string        `json:"password" minLength:"1" maxLength:"1000" doc:"The caller's own."`
-	}
-}
-
-type TransferPath struct {
-	TeamPath
-	ID domain.TransferID `path:"id" maxLength:"64" doc:"Of the transfer."`
-}
-
 type ownerInput struct {
 	TeamPath
 	Body struct {
@@ -59,6 +68,11 @@ func (s *Server) ownershipOperations() {
 		summary: "Ask a member to take over the ownership", about: "Nothing changes until they confirm it.",
 		status: http.StatusCreated, access: signedIn, errors: []int{http.StatusTooManyRequests},
 	}, s.requestTransfer)
+	answers(s, operation{
+		id: "list-transfers", method: http.MethodGet, path: "/v1/teams/{team}/ownership-transfers", tag: tagOwnership,
+		summary: "The ownership transfer that is pending, if any", about: "For those who may transfer the ownership, and for the member who was chosen.",
+		access: authenticated, reads: readsState,
+	}, s.listTransfers)
 	acts(s, operation{
 		id: "cancel-transfer", method: http.MethodDelete, path: "/v1/teams/{team}/ownership-transfers/{id}", tag: tagOwnership,
 		summary: "Cancel an ownership transfer", access: authenticated, errors: []int{http.StatusGone},
@@ -86,6 +100,22 @@ func (s *Server) requestTransfer(ctx context.Context, x *exchange, in *requestTr
 	}
 	s.wrote(x, x.caller.User, done)
 	return transferView{ID: transfer.ID, UserID: transfer.To, Status: transfer.Status, ExpiresAt: transfer.ExpiresAt}, nil
+}
+
+func (s *Server) listTransfers(ctx context.Context, x *exchange, in *TeamPath) (list[transferView], error) {
+	var views []transferView
+	done, err := s.commands.ViewTeam(ctx, x.caller, in.Team, func(t *domain.Team, at time.Time) error {
+		views = viewOpenTransfers(t, at)
+		if len(views) > 0 && views[0].UserID == x.caller.User {
+			return nil
+		}
+		return may(t, x.caller, domain.ActionTransferOwnership, at)
+	})
+	if err != nil {
+		return list[transferView]{}, err
+	}
+	x.stands(done)
+	return newList(views, ""), nil
 }
 
 func (s *Server) cancelTransfer(ctx context.Context, x *exchange, in *TransferPath) error {

@@ -12,6 +12,7 @@ type siteView struct {
 	ID        domain.SiteID `json:"id"`
 	Name      string        `json:"name"`
 	CreatedAt time.Time     `json:"created_at"`
+	Members   *int          `json:"members,omitempty" doc:"How many members have a role on it; absent for one who may not list members, and in answers to changes."`
 }
 
 func viewSite(site *domain.Site) siteView {
@@ -60,9 +61,22 @@ func (s *Server) siteOperations() {
 func (s *Server) listSites(ctx context.Context, x *exchange, in *TeamPath) (list[siteView], error) {
 	var views []siteView
 	done, err := s.commands.ViewTeam(ctx, x.caller, in.Team, func(t *domain.Team, now time.Time) error {
+		counts := may(t, x.caller, domain.ActionViewMembers, now) == nil
+		onSite := map[domain.SiteID]int{}
+		if counts {
+			for _, member := range t.Members(0, now) {
+				for _, grant := range member.Sites {
+					onSite[grant.Site]++
+				}
+			}
+		}
 		for _, site := range t.Sites() {
 			if reaches(t, x, site.ID, now) {
-				views = append(views, viewSite(site))
+				view := viewSite(site)
+				if members := onSite[site.ID]; counts {
+					view.Members = &members
+				}
+				views = append(views, view)
 			}
 		}
 		return nil

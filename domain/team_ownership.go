@@ -28,6 +28,9 @@ func (t *Team) RequestTransfer(by Actor, id TransferID, to UserID, now time.Time
 	return []Event{OwnershipTransferRequested{Transfer: id, To: to, ExpiresAt: now.Add(t.catalog.Rules.TransferLifetime)}}, nil
 }
 
+// OpenTransfer is the ownership transfer that waits for its confirmation.
+func (t *Team) OpenTransfer(now time.Time) (*Transfer, bool) { return t.transfer, t.transferOpen(now) }
+
 // transferOpen tells whether a transfer can still be confirmed: it ends with the
 // membership of the one who was chosen.
 func (t *Team) transferOpen(now time.Time) bool {
