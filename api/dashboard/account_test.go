@@ -160,7 +160,7 @@ func TestSecondFactorThatATeamRequires(t *testing.T) {
 	s := serve(t, "dzbuild")
 	ada := s.signUp("Ada")
 	s.plan(ada.team, "enterprise")
-	grace := s.join(ada, "Grace", "manager", nil)
+	grace := s.join(ada, "Grace", "admin", nil)
 	s.call("PATCH", "/v1/teams/"+ada.team, ada.token, map[string]any{"name": hostile(100)})
 	secret := field(s.call("POST", "/v1/me/two-factor", ada.token, map[string]any{}), "secret")
 	s.call("POST", "/v1/me/two-factor/confirm", ada.token, map[string]any{"code": code(t, secret, 0)})

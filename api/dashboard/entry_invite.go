@@ -87,7 +87,7 @@ func (v *visit) arrive(team, note string) error {
 	if _, err := v.send(http.MethodPut, "/v1/me/active-team", map[string]any{"team_id": team}, nil); err != nil {
 		return err
 	}
-	return v.done("/dashboard/team", note)
+	return v.done("/dashboard", note)
 }
 
 func declinePage(v *visit) error {
