@@ -68,6 +68,9 @@ func appendMember(b []byte, m *memberView) []byte {
 	}
 	b = appendMoment(append(b, `,"expires_at":`...), m.ExpiresAt)
 	b = appendTexts(append(b, `,"actions":`...), m.Actions)
+	if len(m.Grantable) > 0 {
+		b = appendTexts(append(b, `,"grantable":`...), m.Grantable)
+	}
 	return append(b, '}')
 }
 

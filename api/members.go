@@ -48,6 +48,8 @@ type memberView struct {
 	TwoFactor     *bool            `json:"two_factor,omitempty" doc:"Whether they have a second factor; shown to those who may manage the team's security, of members as they are now."`
 	ExpiresAt     *time.Time       `json:"expires_at" doc:"When the membership ends by itself; null for never."`
 	Actions       []string         `json:"actions" doc:"What the caller may do to this member: change_role, edit_permissions, edit_sites, edit_expiry, remove."`
+
+	Grantable []domain.Permission `json:"grantable,omitempty" doc:"In the answer about one member whose permissions the caller may edit: the permissions that the caller has to give."`
 }
 
 // overridesView is the whole set of a member's overrides.
@@ -324,6 +326,9 @@ func (s *Server) member(ctx context.Context, x *exchange, team domain.TeamID, us
 		look := lookAtMembers(t, x, at)
 		if view, ok = look.view(&found); !ok {
 			return domain.ErrNotFound
+		}
+		if slices.Contains(view.Actions, "edit_permissions") {
+			view.Grantable = t.Grantable(x.caller.Actor, at)
 		}
 		return nil
 	})

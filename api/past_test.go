@@ -45,7 +45,7 @@ func (w *world) look(by account, moment string) map[string]any {
 func timeless(value any) any {
 	switch value := value.(type) {
 	case map[string]any:
-		for _, name := range []string{"actions", "assignable", "delivery", "url", "last_sign_in_at", "two_factor", "page"} {
+		for _, name := range []string{"actions", "assignable", "assignable_for", "grantable", "delivery", "url", "last_sign_in_at", "two_factor", "page"} {
 			delete(value, name)
 		}
 		for name := range value {

@@ -16,7 +16,9 @@ type roleView struct {
 	Description string              `json:"description"`
 	Permissions []domain.Permission `json:"permissions"`
 	Custom      bool                `json:"custom" doc:"Whether the team defined it itself."`
+	AllSites    bool                `json:"all_sites" doc:"It reaches every site without being granted there."`
 	Assignable  bool                `json:"assignable" doc:"Whether the caller may give it to somebody."`
+	For         []string            `json:"assignable_for" doc:"By what: invite, change_role, grant_sites."`
 }
 
 type RolePath struct {
@@ -84,11 +86,11 @@ func (s *Server) listRoles(ctx context.Context, x *exchange, in *TeamThenInput) 
 		if err != nil {
 			return list[roleView]{}, err
 		}
-		return newList(viewRoles(then.Team, func(*domain.Role) bool { return false }), ""), nil
+		return newList(viewRoles(then.Team, x, then.At, true), ""), nil
 	}
 	var views []roleView
 	done, err := s.commands.ViewTeam(ctx, x.caller, in.Team, func(t *domain.Team, at time.Time) error {
-		views = viewRoles(t, func(role *domain.Role) bool { return t.Assignable(x.caller.Actor, role, at) })
+		views = viewRoles(t, x, at, false)
 		return nil
 	})
 	if err != nil {
@@ -98,17 +100,24 @@ func (s *Server) listRoles(ctx context.Context, x *exchange, in *TeamThenInput) 
 	return newList(views, ""), nil
 }
 
-func viewRoles(t *domain.Team, assignable func(*domain.Role) bool) (views []roleView) {
+// viewRoles shows the roles of a team to the caller; of the past, nobody may
+// give anything.
+func viewRoles(t *domain.Team, x *exchange, at time.Time, past bool) (views []roleView) {
 	for _, role := range t.Roles() {
-		views = append(views, viewRole(t.Definition(role), role.Own, assignable(role)))
+		if past {
+			views = append(views, viewRole(t.Definition(role), role, nil))
+			continue
+		}
+		views = append(views, viewRole(t.Definition(role), role, t.AssignableFor(x.caller.Actor, role, at)))
 	}
 	return views
 }
 
-func viewRole(role domain.RoleDefinition, custom, assignable bool) roleView {
+func viewRole(definition domain.RoleDefinition, role *domain.Role, ways []string) roleView {
 	return roleView{
-		Key: role.Key, Name: role.Name, Level: role.Level, Description: role.Description,
-		Permissions: listOf(role.Permissions), Custom: custom, Assignable: assignable,
+		Key: definition.Key, Name: definition.Name, Level: definition.Level, Description: definition.Description,
+		Permissions: listOf(definition.Permissions), Custom: role.Own, AllSites: role.AllSites,
+		Assignable: domain.Assigned(ways), For: listOf(ways),
 	}
 }
 
@@ -129,10 +138,10 @@ func (s *Server) roleNow(ctx context.Context, x *exchange, team domain.TeamID, r
 	_, err = s.commands.ViewTeam(ctx, x.caller, team, func(t *domain.Team, at time.Time) error {
 		found, ok := t.Role(role.Key)
 		if !ok { // deleted since
-			view = viewRole(role, true, false)
+			view = viewRole(role, &domain.Role{Own: true}, nil)
 			return nil
 		}
-		view = viewRole(t.Definition(found), found.Own, t.Assignable(x.caller.Actor, found, at))
+		view = viewRole(t.Definition(found), found, t.AssignableFor(x.caller.Actor, found, at))
 		return nil
 	})
 	return view, err

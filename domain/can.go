@@ -1,6 +1,9 @@
 package domain
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Reason is why a decision came out as it did. It is part of the HTTP
 // interface.
@@ -267,18 +270,51 @@ func (t *Team) assignable(who authority, key RoleKey, reach Reach, pointer strin
 	return role, nil
 }
 
+// AssignableFor lists the ways in which the actor may give a role to somebody:
+// "invite", "change_role" and, on a site, "grant_sites". It asks the decisions'
+// own rules, like MemberActions.
+func (t *Team) AssignableFor(by Actor, role *Role, now time.Time) []string {
+	ways := []string{}
+	for _, way := range [...]struct {
+		name   string
+		action Action
+		reach  Reach
+		exists bool
+	}{
+		{"invite", ActionInvite, t.catalog.Rules.InviteReach, true},
+		{"change_role", ActionChangeRole, t.catalog.Rules.AssignReach, true},
+		{"grant_sites", ActionGrantSites, t.catalog.Rules.AssignReach, t.catalog.Rules.Sites},
+	} {
+		who, err := t.permitted(by, way.action, now)
+		if err != nil || !way.exists {
+			continue
+		}
+		if _, err := t.assignable(who, role.Key, way.reach, ""); err == nil {
+			ways = append(ways, way.name)
+		}
+	}
+	return ways
+}
+
 // Assignable tells whether the actor may give the role to somebody, by
 // inviting or by changing a role.
 func (t *Team) Assignable(by Actor, role *Role, now time.Time) bool {
-	gives := func(action Action, reach Reach) bool {
-		who, err := t.permitted(by, action, now)
-		if err != nil {
-			return false
-		}
-		_, err = t.assignable(who, role.Key, reach, "")
-		return err == nil
+	return Assigned(t.AssignableFor(by, role, now))
+}
+
+// Assigned tells whether one of these ways makes the role that of a membership.
+func Assigned(ways []string) bool {
+	return slices.Contains(ways, "invite") || slices.Contains(ways, "change_role")
+}
+
+// Grantable lists the permissions that the actor may grant to others: those
+// that they hold themselves.
+func (t *Team) Grantable(by Actor, now time.Time) []Permission {
+	who, err := t.permitted(by, ActionSetOverrides, now)
+	if err != nil || !t.catalog.Rules.Overrides {
+		return []Permission{}
 	}
-	return gives(ActionInvite, t.catalog.Rules.InviteReach) || gives(ActionChangeRole, t.catalog.Rules.AssignReach)
+	return t.catalog.Names(who.held)
 }
 
 // What an actor may do to a member, as names that a page can show.

@@ -68,7 +68,3 @@ func signUp(v *visit) error {
 	}
 	return v.to("/dashboard")
 }
-
-// isolated keeps the direction of a name from what is around it, in text
-// without markup.
-func isolated(name string) string { return "\u2068" + name + "\u2069" }

@@ -141,7 +141,9 @@ type Role struct {
 	Description string   `json:"description"`
 	Permissions []string `json:"permissions"`
 	Custom      bool     `json:"custom"`
+	AllSites    bool     `json:"all_sites"`
 	Assignable  bool     `json:"assignable"`
+	For         []string `json:"assignable_for"` // the ways in which the reader may give it
 }
 
 // Member is a member as the reader sees them.
@@ -155,6 +157,7 @@ type Member struct {
 	JoinedAt     time.Time    `json:"joined_at"`
 	LastSignInAt *time.Time   `json:"last_sign_in_at"`
 	Actions      []string     `json:"actions"`
+	Grantable    []string     `json:"grantable"` // what the reader may grant them
 }
 
 // MemberSite is a member's role on a site.

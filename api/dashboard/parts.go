@@ -59,7 +59,7 @@ func (v *visit) live() string {
 	if v.team == nil || v.r.Method != http.MethodGet {
 		return "" // a form that was refused must not be replaced under its reader's hands
 	}
-	return v.teamPath("/changes")
+	return v.teamPath("/changes?after=" + v.position)
 }
 
 func (v *visit) ended() string {
@@ -100,6 +100,10 @@ func sentence(text string) string {
 	text = capital(strings.TrimSuffix(text, "."))
 	return text + "."
 }
+
+// isolated keeps the direction of a name from what is around it, in text
+// without markup.
+func isolated(name string) string { return "\u2068" + name + "\u2069" }
 
 // count is a number with its word.
 func count(n int, one, many string) string {

@@ -28,6 +28,10 @@ type visit struct {
 	team    *Team    // the active one; nil outside of teams
 	catalog *Catalog // of that team
 	sent    int      // writes made of the reader's form
+
+	// position is how far what the page shows has come, at least; what changes
+	// after it renews the page.
+	position string
 }
 
 // page is how a page is made: it shows something or leads elsewhere. The error
@@ -89,7 +93,8 @@ func (v *visit) identify() error {
 		return nil
 	}
 	var me Me
-	err := v.get("/v1/me", &me)
+	header, err := v.send(http.MethodGet, "/v1/me", nil, &me)
+	v.position = header.Get("Roster-Position")
 	if problem, ok := errors.AsType[*Problem](err); ok && problem.Status == http.StatusUnauthorized {
 		return nil
 	}

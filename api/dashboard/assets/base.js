@@ -57,27 +57,50 @@
   // An open page of a team follows its stream of changes and renews itself.
   const app = page.querySelector("#app[data-live]:not([data-live=''])");
   if (app && window.EventSource) {
-    let stale = false, renewing = false;
+    const ended = () => location.assign(app.dataset.ended);
+    let stale = false, renewing = false, following;
+
+    // Only a whole page of the team takes the place of this one: a refusal is
+    // left to the stream, which ends for good when the reader may not read on.
+    app.addEventListener("htmx:before:swap", (event) => {
+      const { ctx } = event.detail;
+      if (ctx.renews && (ctx.response.status !== 200 || ctx.response.raw.redirected)) event.preventDefault();
+    });
     const renew = async () => {
       if (renewing || page.hidden) { stale = true; return; }
       renewing = true;
       stale = false;
+      const here = location.pathname + location.search;
       try {
-        await htmx.ajax("GET", location.pathname + location.search, { target: "#app", select: "#app", swap: "outerMorph", push: "false" });
+        await htmx.ajax("GET", here, { source: app, target: "#app", select: "#app", swap: "outerMorph", push: "false", renews: true });
       } finally {
         renewing = false;
-        if (stale) renew();
+        // What was asked for may not be what the page shows by now: a search.
+        if (stale || here !== location.pathname + location.search) renew();
       }
     };
-    const changes = new EventSource(app.dataset.live);
-    changes.addEventListener("change", renew);
-    changes.addEventListener("reset", renew);
-    changes.addEventListener("error", () => {
-      // Closed for good: the reader may no longer follow it, and so not read on.
-      if (changes.readyState === EventSource.CLOSED) location.assign(app.dataset.ended);
-    });
+    const follow = () => {
+      const changes = following = new EventSource(app.dataset.live);
+      changes.addEventListener("change", renew);
+      changes.addEventListener("reset", renew);
+      changes.addEventListener("end", (event) => {
+        // With one of these reasons the browser is to ask again; any other says
+        // that the reader may not read on.
+        if (!["renew", "shutdown"].includes(JSON.parse(event.data).reason)) ended();
+      });
+      changes.addEventListener("error", async () => {
+        if (changes.readyState !== EventSource.CLOSED) return; // the browser asks again by itself
+        const answer = await fetch(app.dataset.live, { method: "HEAD" }).catch(() => null);
+        if ([401, 403, 404].includes(answer?.status)) return ended();
+        setTimeout(() => { if (following === changes) { follow(); renew(); } }, 3000);
+      });
+    };
+    follow();
     page.addEventListener("visibilitychange", () => { if (!page.hidden && stale) renew(); });
-    window.addEventListener("pagehide", () => changes.close());
+    // A page that is kept for going back holds no stream, and has missed what
+    // happened meanwhile when it is shown again.
+    window.addEventListener("pagehide", () => { following.close(); following = null; });
+    window.addEventListener("pageshow", (event) => { if (event.persisted) { follow(); renew(); } });
   }
 
   localTimes(page);
