@@ -301,7 +301,7 @@ func labelled(label string) chromedp.JSPath {
 func (b *tab) fill(label, text string) *tab {
 	b.t.Helper()
 	b.do(chromedp.WaitVisible(labelled(label)))
-	b.run(string(labelled(label)) + `.value = ""`) // chromedp.Clear leaves passwords as they are
+	b.run(string(labelled(label)) + `.value = ""`) // chromedp.Clear leaves passwords as they are, and knows no empty textarea
 	b.do(chromedp.SendKeys(labelled(label), text))
 	return b
 }
@@ -386,4 +386,11 @@ func (b *tab) scheme(name string) {
 		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features})
 		return chromedp.Void{}, err
 	})
+}
+
+// hostile is a name of a length that makes trouble: markup, letters that are
+// read from the right, an emoji, and no place to break a line.
+func hostile(length int) string {
+	name := []rune("<script>alert(1)</script> \u05d0\u05d1\u05d2 \U0001f4a5 " + strings.Repeat("x", length))
+	return string(name[:length])
 }

@@ -55,14 +55,6 @@ func (s *site) invite(inviter person, email, role string, extra map[string]any) 
 	return s.mailed(email, "/invite/")
 }
 
-const hostileName = "<script>alert(1)</script> \u05d0\u05d1\u05d2 \U0001f4a5 "
-
-// hostile is a name of a length that makes trouble, up to a limit.
-func hostile(length int) string {
-	name := []rune(hostileName + strings.Repeat("x", length))
-	return string(name[:length])
-}
-
 func TestSigningUpInAndOut(t *testing.T) {
 	s := serve(t, "distribu")
 	email := newEmail()

@@ -35,6 +35,9 @@ func (f *inviteForm) full() bool {
 // sent tells whether the form shows the answer to something.
 func (f *inviteForm) sent() bool { return f.Problem != nil || len(f.results) > 0 }
 
+// rows is how high the field of addresses is.
+func (f *inviteForm) rows() int { return min(max(3, strings.Count(f.Get("email"), "\n")+1), 10) }
+
 func (v *visit) newInvite() *inviteForm { return &inviteForm{Form: v.form()} }
 
 // Limits of the interface on one request.
@@ -211,7 +214,7 @@ func inviteRefusal(problem *Problem) string {
 		return "No seat left"
 	}
 	if len(problem.Errors) > 0 {
-		return sentence(problem.Errors[0].Detail)
+		return capital(problem.Errors[0].Detail)
 	}
 	return problem.Detail
 }
@@ -221,6 +224,9 @@ func (v *visit) inviteAgain(form *inviteForm, err error) error {
 	problem, ok := errors.AsType[*Problem](err)
 	if !ok || problem.Status == http.StatusUnauthorized || problem.Status >= http.StatusInternalServerError {
 		return err
+	}
+	if len(problem.Errors) > 0 {
+		problem.Detail = "Nobody was invited. Look at what is marked below."
 	}
 	form.Problem, form.Once = problem, newOnce()
 	return v.showInvite(form, problem.Status)

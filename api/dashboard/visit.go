@@ -238,8 +238,12 @@ func (v *visit) done(path, note string) error {
 
 const noteCookie = "roster_note"
 
-// note is what was just done, told once.
+// note is what was just done, told once. A request of a script, to renew a page
+// or to search, leaves it to the page that the reader is led to.
 func (v *visit) note() string {
+	if v.r.Header.Get("HX-Request") != "" {
+		return ""
+	}
 	cookie, err := v.r.Cookie(noteCookie)
 	if err != nil || cookie.Value == "" {
 		return ""

@@ -49,6 +49,11 @@
     }
   });
 
+  // What was done before is told no longer when something else is done.
+  page.addEventListener("htmx:before:request", (event) => {
+    if (event.detail.ctx.request.method === "POST") page.getElementById("said")?.replaceChildren();
+  });
+
   // A form whose control changes by itself is sent by itself.
   page.addEventListener("change", (event) => {
     if (event.target.closest("[data-submit]")) event.target.form.requestSubmit();
@@ -58,6 +63,7 @@
   const app = page.querySelector("#app[data-live]:not([data-live=''])");
   if (app && window.EventSource) {
     const ended = () => location.assign(app.dataset.ended);
+    const stream = (url) => new URL(url, location.href).pathname;
     let stale = false, renewing = false, following;
 
     // Only a whole page of the team takes the place of this one: a refusal is
@@ -77,6 +83,8 @@
         renewing = false;
         // What was asked for may not be what the page shows by now: a search.
         if (stale || here !== location.pathname + location.search) renew();
+        // The reader has gone on to another team, in another tab.
+        if (following && stream(app.dataset.live) !== stream(following.url)) { following.close(); follow(); }
       }
     };
     const follow = () => {
