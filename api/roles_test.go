@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -88,5 +89,50 @@ func TestOwnRoles(t *testing.T) {
 	}
 	if !slices.Equal(actions, []string{"role.deleted", "role.edited", "role.defined"}) {
 		t.Errorf("%s", log.raw)
+	}
+}
+
+// What the caller may give and how is told with each role, and the permissions
+// they may grant with a member whom they may change.
+func TestWhatMayBeGiven(t *testing.T) {
+	w := newWorld(t, options{catalog: "tenants"})
+	owner := w.signUp()
+	team := "/v1/teams/" + owner.team
+	admin, manager := w.join(owner, "admin"), w.join(owner, "manager")
+	ways := func(who account) (all []string) {
+		r := w.call("GET", team+"/roles", nil, who.auth()).is(200)
+		for i := range r.at("data").([]any) {
+			all = append(all, fmt.Sprintf("%v %v %v", r.at("data", i, "key"), r.at("data", i, "assignable"), r.at("data", i, "assignable_for")))
+		}
+		return all
+	}
+	// An admin may invite an admin, and makes nobody one who is there.
+	want := []string{"owner false []", "admin true [invite]", "manager true [invite change_role]", "member true [invite change_role]", "viewer true [invite change_role]"}
+	if got := ways(admin); !slices.Equal(got, want) {
+		t.Errorf("an admin gives %v, want %v", got, want)
+	}
+	if got := ways(manager); slices.ContainsFunc(got, func(role string) bool { return !strings.HasSuffix(role, "false []") }) {
+		t.Errorf("a manager gives %v", got)
+	}
+
+	path := team + "/members/" + manager.id
+	w.call("PUT", team+"/members/"+admin.id+"/permissions", map[string]any{"granted": []string{}, "revoked": []string{"wallet:delete"}}, owner.auth()).is(200)
+	grantable := fmt.Sprint(w.call("GET", path, nil, admin.auth()).is(200).at("grantable"))
+	if !strings.Contains(grantable, "wallet:update") || strings.Contains(grantable, "wallet:delete") || strings.Contains(grantable, "roles:define") {
+		t.Errorf("an admin may grant %s", grantable)
+	}
+	for _, r := range []*reply{w.call("GET", path, nil, manager.auth()).is(200), w.call("GET", team+"/members", nil, admin.auth()).is(200)} {
+		if strings.Contains(string(r.raw), "grantable") {
+			t.Errorf("%s", r.raw)
+		}
+	}
+
+	w = newWorld(t, options{catalog: "dzbuild"})
+	owner = w.signUp()
+	r := w.call("GET", "/v1/teams/"+owner.team+"/roles", nil, owner.auth()).is(200)
+	for i, want := range []string{"owner true []", "admin true [invite change_role grant_sites]", "manager false [invite change_role grant_sites]"} {
+		if got := fmt.Sprintf("%v %v %v", r.at("data", i, "key"), r.at("data", i, "all_sites"), r.at("data", i, "assignable_for")); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
 	}
 }

@@ -309,8 +309,9 @@ func (b *tab) fill(label, text string) *tab {
 // choose picks an option of the select with a label.
 func (b *tab) choose(label, value string) *tab {
 	b.t.Helper()
-	b.do(chromedp.WaitVisible(labelled(label)), chromedp.SetValue(labelled(label), value))
-	b.run(string("(" + labelled(label) + `).dispatchEvent(new Event("change", {bubbles: true}))`))
+	b.do(chromedp.WaitVisible(labelled(label)))
+	// chromedp.SetValue knows no empty value.
+	b.run(fmt.Sprintf(`{ const control = %s; control.value = %q; control.dispatchEvent(new Event("change", {bubbles: true})); }`, labelled(label), value))
 	return b
 }
 

@@ -27,7 +27,9 @@ type overrideCell struct {
 	permission string
 	action     string
 	label      string
-	inherited  string // what it is without an override
+	byRole     bool   // the role in the team gives it
+	bySite     bool   // the roles on sites decide
+	site       string // what a site is called
 	chosen     string // one of the three states
 	grantable  bool   // the reader has it to give
 	had        string // the state in force
@@ -46,6 +48,28 @@ func (c *overrideCell) mayInherit() bool { return c.grantable || c.had != cellRe
 
 // mayGrant tells whether the reader may grant it, or leave it granted.
 func (c *overrideCell) mayGrant() bool { return c.grantable || c.had == cellGranted }
+
+// inheritedText is what it is without an override.
+func (c *overrideCell) inheritedText() string {
+	switch {
+	case c.bySite:
+		return "By " + c.site
+	case c.byRole:
+		return "Yes, by role"
+	}
+	return "No, by role"
+}
+
+// beside is what an override stands in for.
+func (c *overrideCell) beside() string {
+	switch {
+	case c.bySite:
+		return ""
+	case c.byRole:
+		return "(role: yes)"
+	}
+	return "(role: no)"
+}
 
 func overrideField(permission string) string { return "p_" + permission }
 
@@ -74,6 +98,11 @@ func (v *visit) matrix(m *memberData) *overrideMatrix {
 		}
 	}
 	out := &overrideMatrix{}
+	for _, action := range []string{"read", "create", "update", "delete"} { // as people look for them
+		if shared[action] > 2 {
+			out.columns = append(out.columns, action)
+		}
+	}
 	for _, resource := range v.catalog.Resources {
 		for _, action := range resource.Actions {
 			if shared[action] > 2 && !slices.Contains(out.columns, action) {
@@ -85,14 +114,9 @@ func (v *visit) matrix(m *memberData) *overrideMatrix {
 	cell := func(resource Resource, action string) overrideCell {
 		permission := resource.Key + ":" + action
 		c := overrideCell{
-			permission: permission, action: action, label: resource.Name + ": " + actionWords(action), inherited: "No, by role",
+			permission: permission, action: action, label: resource.Name + ": " + actionWords(action),
+			byRole: slices.Contains(role.Permissions, permission), bySite: resource.Site && m.fromSites(), site: v.catalog.Labels.Site,
 			had: m.overridden(permission), grantable: slices.Contains(m.Grantable, permission),
-		}
-		switch {
-		case resource.Site && m.fromSites():
-			c.inherited = "By " + v.catalog.Labels.Site
-		case slices.Contains(role.Permissions, permission):
-			c.inherited = "Yes, by role"
 		}
 		if c.chosen = c.had; m.form.Has(overrideField(permission)) {
 			c.chosen = m.form.Get(overrideField(permission))
