@@ -483,7 +483,7 @@ func inviteSites(v *visit, data *teamData) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		if len(data.sites) > 1 {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 41, "<li><label for=\"f-site-every\" class=\"strong\">Every ")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 41, "<li class=\"every\"><label for=\"f-site-every\" class=\"strong\">Every ")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

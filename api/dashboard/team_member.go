@@ -201,8 +201,11 @@ func removeMember(v *visit) error {
 }
 
 func leaveTeamPage(v *visit) error {
-	if !v.leaves(v.me.User.ID) {
-		return &Problem{Status: http.StatusConflict, Code: "leaving_not_allowed", Detail: "You can't leave this " + v.catalog.Labels.Team + " by yourself."}
+	switch {
+	case v.me.User.ID == v.team.OwnerID:
+		return &Problem{Status: http.StatusConflict, Code: "owner_required", Detail: "The owner can't leave. Transfer the ownership first."}
+	case !v.catalog.Rules.Leaving:
+		return &Problem{Status: http.StatusConflict, Code: "leaving_not_allowed", Detail: "You can't leave this " + v.catalog.Labels.Team + " by yourself; ask somebody who may remove members."}
 	}
 	return v.show(http.StatusOK, leaveTeamView(v, v.form()))
 }
