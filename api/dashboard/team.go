@@ -256,6 +256,11 @@ func (v *visit) seatCount() (s seatCount, capped bool) {
 	return s, true
 }
 
+// othersSeated tells whether anybody but the owner takes a seat.
+func (v *visit) othersSeated() bool {
+	return v.team.Seats.Members > 1 || v.team.Seats.Members == 1 && !v.catalog.Rules.OwnerTakesSeat
+}
+
 // teamUpgradePath is where a bigger plan is to be had.
 func (v *visit) teamUpgradePath() string {
 	if v.catalog.Rules.UpgradeURL != "" {

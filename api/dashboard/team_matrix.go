@@ -66,9 +66,9 @@ func (c *overrideCell) beside() string {
 	case c.bySite:
 		return ""
 	case c.byRole:
-		return "(role: yes)"
+		return "(was yes)"
 	}
-	return "(role: no)"
+	return "(was no)"
 }
 
 func overrideField(permission string) string { return "p_" + permission }
