@@ -36,7 +36,8 @@ func (d *Dashboard) teamRoutes(router chi.Router) {
 	router.Post("/dashboard/team/members/{user}/remove", d.inTeam(removeMember))
 }
 
-// teamPath is where the team is shown; a host may link to the other one.
+// teamPagePath is where the team is shown; /dashboard/settings/team shows the
+// same.
 const teamPagePath = "/dashboard/team"
 
 // membersOnPage is how many members a page shows. Each brings a menu of the
