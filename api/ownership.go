@@ -40,8 +40,8 @@ type TransferPath struct {
 // transferPreviewView is what the holder of a link sees.
 type transferPreviewView struct {
 	Team                  teamNameView   `json:"team"`
-	From                  transferParty  `json:"from" doc:"The present owner."`
-	To                    transferParty  `json:"to" doc:"Who was chosen, and alone can confirm."`
+	From                  nameView       `json:"from" doc:"The present owner."`
+	To                    chosenView     `json:"to" doc:"Who was chosen, and alone can confirm."`
 	PreviousOwnerRole     domain.RoleKey `json:"previous_owner_role" doc:"What the present owner becomes."`
 	PreviousOwnerRoleName string         `json:"previous_owner_role_name"`
 	Labels                labelsView     `json:"labels"`
@@ -49,10 +49,14 @@ type transferPreviewView struct {
 	Next                  string         `json:"next" enum:"sign_in,confirm,wrong_account" doc:"What to do next."`
 }
 
-type transferParty struct {
+type nameView struct {
 	UserID domain.UserID `json:"user_id"`
 	Name   string        `json:"name"`
-	Email  string        `json:"email"`
+}
+
+type chosenView struct {
+	nameView
+	Email string `json:"email"`
 }
 
 type ownerInput struct {
@@ -133,8 +137,8 @@ func (s *Server) previewTransfer(ctx context.Context, x *exchange, in *TokenPath
 	}
 	return transferPreviewView{
 		Team:              teamNameView{ID: preview.Team, Name: preview.TeamName},
-		From:              transferParty{preview.From.ID, preview.From.Name, preview.From.Email},
-		To:                transferParty{preview.To.ID, preview.To.Name, preview.To.Email},
+		From:              nameView{preview.From.ID, preview.From.Name},
+		To:                chosenView{nameView{preview.To.ID, preview.To.Name}, preview.To.Email},
 		PreviousOwnerRole: preview.FromRole, PreviousOwnerRoleName: preview.FromRoleName,
 		Labels: viewLabels(preview.Labels), ExpiresAt: preview.ExpiresAt, Next: preview.Next,
 	}, nil
