@@ -31,6 +31,9 @@ type Config struct {
 	Mailbox Mailbox
 	// Brand is how the pages look.
 	Brand dashboard.Brand
+	// BillingURL is where the host product changes plans; nil where its
+	// operator does.
+	BillingURL *url.URL
 	// TrustedProxies are those whose X-Forwarded-For is believed; none by
 	// default, and then the client is whoever opened the connection.
 	TrustedProxies []netip.Prefix
@@ -91,7 +94,9 @@ func New(config Config) *Server {
 	s.operations()
 	s.healthRoutes()
 	s.docsRoutes()
-	dashboard.New(dashboard.Config{API: s, Brand: config.Brand, Secure: s.secure, Mailbox: config.Mailbox != nil}).Routes(s.router)
+	dashboard.New(dashboard.Config{
+		API: s, Brand: config.Brand, BillingURL: config.BillingURL, Secure: s.secure, Mailbox: config.Mailbox != nil,
+	}).Routes(s.router)
 	if config.Mailbox != nil {
 		s.mailboxRoutes()
 	}

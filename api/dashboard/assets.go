@@ -1,7 +1,6 @@
 package dashboard
 
 import (
-	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
 	_ "embed"
@@ -32,13 +31,15 @@ var (
 	baseScript string
 	//go:embed assets/passkeys.js
 	passkeysScript string
+	//go:embed assets/tour.js
+	tourScript string
 	//go:embed assets/htmx.min.js
 	htmx string
 )
 
 // asset is a file that pages load. Its address has its content's hash, so that
 // a browser may keep it for good.
-type asset struct{ path, contentType, content, zipped string }
+type asset struct{ path, contentType, policy, content, zipped string }
 
 func newAsset(name, contentType, content string) asset {
 	hash := sha256.Sum256([]byte(content))
@@ -59,6 +60,9 @@ func (a asset) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("Cache-Control", "public, max-age=31536000, immutable")
 	header.Set("Content-Type", a.contentType)
 	header.Set("Vary", "Accept-Encoding")
+	if a.policy != "" {
+		header.Set("Content-Security-Policy", a.policy)
+	}
 	content := a.content
 	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 		header.Set("Content-Encoding", "gzip")
@@ -74,15 +78,14 @@ func newAssets(brand Brand) *assets {
 	a := &assets{
 		style:  newAsset("dashboard.css", "text/css; charset=utf-8", baseStyle+entryStyle+accountStyle+teamStyle+auditStyle+settingsStyle),
 		brand:  newAsset("brand.css", "text/css; charset=utf-8", brand.style()),
-		script: newAsset("dashboard.js", "text/javascript; charset=utf-8", baseScript+passkeysScript),
+		script: newAsset("dashboard.js", "text/javascript; charset=utf-8", baseScript+passkeysScript+tourScript),
 		htmx:   newAsset("htmx.js", "text/javascript; charset=utf-8", htmx),
 	}
 	if len(brand.Logo) > 0 {
-		contentType := "image/svg+xml"
-		if bytes.HasPrefix(brand.Logo, []byte("\x89PNG")) {
-			contentType = "image/png"
-		}
-		a.logo = newAsset("logo", contentType, string(brand.Logo))
+		a.logo = newAsset("logo", logoType(brand.Logo), string(brand.Logo))
+		// An SVG may hold scripts. In an img it runs none; opened by itself it
+		// is nothing but a picture either.
+		a.logo.policy = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 	}
 	return a
 }

@@ -1,10 +1,17 @@
 package dashboard
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/xml"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Brand is how a host makes the pages its own.
@@ -22,16 +29,64 @@ func (b Brand) filled() Brand {
 	return b
 }
 
-// colour is red, green and blue from 0 to 1.
-type colour [3]float64
+// maxBrandName keeps the name on the one line that the side bar has for it.
+const maxBrandName = 60
 
-// ParseAccent reads a colour of the form #rrggbb.
-func ParseAccent(text string) error {
-	if _, ok := parseColour(text); !ok {
-		return fmt.Errorf("a colour has the form #rrggbb")
+// CheckName says what is wrong with the name of a brand.
+func CheckName(name string) error {
+	if utf8.RuneCountInString(name) > maxBrandName || strings.ContainsFunc(name, unicode.IsControl) {
+		return fmt.Errorf("must have at most %d characters, on one line", maxBrandName)
 	}
 	return nil
 }
+
+// CheckAccent says what is wrong with the accent of a brand.
+func CheckAccent(accent string) error {
+	if _, ok := parseColour(accent); !ok {
+		return errors.New("must be a colour of the form #rrggbb, such as #3b5bdb")
+	}
+	return nil
+}
+
+// MaxLogo bounds a logo in bytes: it is shown 24 pixels wide, on every page.
+const MaxLogo = 256 << 10
+
+// CheckLogo says what is wrong with the logo of a brand.
+func CheckLogo(picture []byte) error {
+	switch {
+	case len(picture) > MaxLogo:
+		return fmt.Errorf("must have at most %d KiB", MaxLogo>>10)
+	case logoType(picture) == "":
+		return errors.New("must be an SVG or PNG picture")
+	}
+	return nil
+}
+
+// logoType is the media type of a picture, by what is in it; empty for what is
+// neither SVG nor PNG.
+func logoType(picture []byte) string {
+	if bytes.HasPrefix(picture, []byte("\x89PNG\r\n\x1a\n")) {
+		return "image/png"
+	}
+	decoder := xml.NewDecoder(bytes.NewReader(picture))
+	decoder.CharsetReader = func(_ string, r io.Reader) (io.Reader, error) { return r, nil } // the root has a Latin name
+	for {
+		switch token, err := decoder.RawToken(); token := token.(type) {
+		case xml.StartElement:
+			if token.Name.Local == "svg" {
+				return "image/svg+xml"
+			}
+			return ""
+		default:
+			if err != nil {
+				return ""
+			}
+		}
+	}
+}
+
+// colour is red, green and blue from 0 to 1.
+type colour [3]float64
 
 func parseColour(text string) (c colour, ok bool) {
 	if len(text) != 7 || text[0] != '#' {
@@ -101,13 +156,10 @@ func (b Brand) style() string {
 	if !ok {
 		accent, _ = parseColour(defaultAccent)
 	}
-	ink := white // on the accent
+	ink, away := white, black // on the accent, and where its shades lead without losing contrast
 	if accent.contrast(white) < 4.5 {
-		ink = black
-		if accent.contrast(black) < 4.5 {
-			ink, accent = white, accent.readable(white, black)
-		}
+		ink, away = black, white // every colour has 4.5:1 to one of the two
 	}
-	return fmt.Sprintf(":root{--accent:%s;--accent-ink:%s;--accent-on-light:%s;--accent-on-dark:%s}\n",
-		accent, ink, accent.readable(lightBack, black), accent.readable(darkBack, white))
+	return fmt.Sprintf(":root{--accent:%s;--accent-ink:%s;--accent-away:%s;--accent-on-light:%s;--accent-on-dark:%s}\n",
+		accent, ink, away, accent.readable(lightBack, black), accent.readable(darkBack, white))
 }

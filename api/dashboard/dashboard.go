@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"net/http"
+	"net/url"
 
 	"github.com/go-chi/chi/v5"
 )
@@ -12,6 +13,8 @@ type Config struct {
 	API http.Handler
 	// Brand is how the host wants the pages to look.
 	Brand Brand
+	// BillingURL is where the host changes plans; nil where its operator does.
+	BillingURL *url.URL
 	// Secure says that the pages are reached by https alone.
 	Secure bool
 	// Mailbox says that there is a dev mailbox to link to.

@@ -155,3 +155,6 @@ func refusalTitle(problem *Problem) string {
 	}
 	return "That didn't work"
 }
+
+// plainAction is an action in words: "read_own" is "read own".
+func plainAction(action string) string { return strings.ReplaceAll(action, "_", " ") }

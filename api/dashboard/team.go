@@ -22,8 +22,6 @@ func (d *Dashboard) teamRoutes(router chi.Router) {
 	router.Get("/dashboard/team/invitations/{id}/cancel", d.inTeam(cancelInvitationPage))
 	router.Post("/dashboard/team/invitations/{id}/cancel", d.inTeam(cancelInvitation))
 
-	router.Get("/dashboard/team/leave", d.inTeam(leaveTeamPage))
-	router.Post("/dashboard/team/leave", d.inTeam(leaveTeam))
 	router.Get("/dashboard/team/members/{user}", d.inTeam(memberPage))
 	router.Get("/dashboard/team/members/{user}/role", d.inTeam(memberRolePage))
 	router.Post("/dashboard/team/members/{user}/role", d.inTeam(changeMemberRole))

@@ -3,7 +3,6 @@ package dashboard
 import (
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/a-h/templ"
 )
@@ -114,7 +113,7 @@ func (v *visit) matrix(m *memberData) *overrideMatrix {
 	cell := func(resource Resource, action string) overrideCell {
 		permission := resource.Key + ":" + action
 		c := overrideCell{
-			permission: permission, action: action, label: resource.Name + ": " + actionWords(action),
+			permission: permission, action: action, label: resource.Name + ": " + plainAction(action),
 			byRole: slices.Contains(role.Permissions, permission), bySite: resource.Site && m.fromSites(), site: v.catalog.Labels.Site,
 			had: m.overridden(permission), grantable: slices.Contains(m.Grantable, permission),
 		}
@@ -193,12 +192,9 @@ func (v *visit) permissionName(permission string) string {
 	for _, resource := range v.catalog.Resources {
 		for _, action := range resource.Actions {
 			if resource.Key+":"+action == permission {
-				return resource.Name + ": " + actionWords(action)
+				return resource.Name + ": " + plainAction(action)
 			}
 		}
 	}
 	return permission
 }
-
-// actionWords is an action of a resource in words: "change role".
-func actionWords(action string) string { return strings.ReplaceAll(action, "_", " ") }

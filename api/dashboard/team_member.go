@@ -200,24 +200,6 @@ func removeMember(v *visit) error {
 	return v.done(to, isolated(m.Name)+" was removed and has no access any more.")
 }
 
-func leaveTeamPage(v *visit) error {
-	switch {
-	case v.me.User.ID == v.team.OwnerID:
-		return &Problem{Status: http.StatusConflict, Code: "owner_required", Detail: "The owner can't leave. Transfer the ownership first."}
-	case !v.catalog.Rules.Leaving:
-		return &Problem{Status: http.StatusConflict, Code: "leaving_not_allowed", Detail: "You can't leave this " + v.catalog.Labels.Team + " by yourself; ask somebody who may remove members."}
-	}
-	return v.show(http.StatusOK, leaveTeamView(v, v.form()))
-}
-
-func leaveTeam(v *visit) error {
-	form := v.filled()
-	if _, err := v.send(http.MethodPost, v.teamPath("/leave"), nil, nil); err != nil {
-		return v.again(err, form, func(form *Form) templ.Component { return leaveTeamView(v, form) })
-	}
-	return v.done("/dashboard", "You left "+isolated(v.team.Name)+".")
-}
-
 // overridesChange is who last changed a member's overrides, for those who may
 // read the audit log; nil when nobody has or it isn't known.
 func (v *visit) overridesChange(m *memberData) (*overridesChanged, error) {

@@ -232,7 +232,7 @@ func TestTeamOverrides(t *testing.T) {
 	a.fill("E-mail addresses", "other@example.com").tick("Admin").press("Send invitation").has("#pending", "other@example.com")
 
 	// Leaving: the member may, the owner may not.
-	b.open("/dashboard/team/leave").sees("Transfer the ownership first")
+	b.open("/dashboard/settings/leave").sees("Hand over the ownership first")
 	m := s.browse().signIn(mia)
 	m.open("/dashboard/team").press("More for Mia").press("Leave this tenant").sees("a new invitation").looks("team-leave").press("Leave").sees("You left")
 	b.open("/dashboard/team").sees("Ada Admin").seesNot("Mia Manager")

@@ -68,6 +68,11 @@ func (d *Dashboard) inTeam(show page) http.HandlerFunc {
 		if v.me.ActiveTeamID == "" {
 			return v.to("/dashboard")
 		}
+		// The reader may have gone on to another team in another window.
+		if about := v.r.PostFormValue(teamField); about != "" && about != v.me.ActiveTeamID {
+			return &Problem{Status: http.StatusConflict, Code: "other_team",
+				Detail: "Nothing was done: what you sent is not about the team that you are in now. Switch back to the other one and send it again."}
+		}
 		if v.me.active().TwoFactor.shutOut(v.now) {
 			return v.show(http.StatusForbidden, secondFactorMissing(v))
 		}
@@ -155,8 +160,9 @@ func (v *visit) send(method, path string, body, into any) (http.Header, error) {
 		v.w.Header().Add("Set-Cookie", cookie)
 	}
 	if answer.status >= http.StatusBadRequest {
-		problem := &Problem{Status: answer.status, RetryAfter: answer.header.Get("Retry-After")}
-		if err := json.Unmarshal(answer.body.Bytes(), problem); err != nil {
+		problem := &Problem{Status: answer.status, RetryAfter: answer.header.Get("Retry-After"), body: answer.body.Bytes()}
+		// Facts of one name are of several types: a number of members, or who they are.
+		if err := json.Unmarshal(problem.body, problem); err != nil && !isType[*json.UnmarshalTypeError](err) {
 			return nil, err
 		}
 		return nil, problem
@@ -165,6 +171,11 @@ func (v *visit) send(method, path string, body, into any) (http.Header, error) {
 		return answer.header, nil
 	}
 	return answer.header, json.Unmarshal(answer.body.Bytes(), into)
+}
+
+func isType[E error](err error) bool {
+	_, ok := errors.AsType[E](err)
+	return ok
 }
 
 // recorder takes the answer to a request of a page.
@@ -245,7 +256,7 @@ func (v *visit) note() string {
 		return ""
 	}
 	cookie, err := v.r.Cookie(noteCookie)
-	if err != nil || cookie.Value == "" {
+	if err != nil || cookie.Value == "" || v.r.Header.Get("HX-Request") != "" { // a page that renews itself is not the one that was led to
 		return ""
 	}
 	http.SetCookie(v.w, &http.Cookie{Name: noteCookie, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteLaxMode})
@@ -301,19 +312,31 @@ type Form struct {
 	url.Values
 	Problem *Problem
 	Once    string
+	Team    string // that it is about
 }
 
 // onceField is the field of a form that makes posting it twice count once.
 const onceField = "once"
 
+// teamField is the field that tells which team a form is about.
+const teamField = "about_team"
+
 func newOnce() string { return uuid.NewString() }
 
 // form is an empty form; filled has what was posted.
-func (v *visit) form() *Form { return &Form{Values: url.Values{}, Once: newOnce()} }
+func (v *visit) form() *Form { return v.formOf(url.Values{}) }
+
+func (v *visit) formOf(values url.Values) *Form {
+	form := &Form{Values: values, Once: newOnce()}
+	if v.team != nil {
+		form.Team = v.team.ID
+	}
+	return form
+}
 
 func (v *visit) filled() *Form {
 	_ = v.r.ParseForm() // what can't be read is empty, and the interface says what is missing
-	return &Form{Values: v.r.PostForm, Once: newOnce()}
+	return v.formOf(v.r.PostForm)
 }
 
 // Error is what is wrong with a field; empty when nothing is.
@@ -358,6 +381,8 @@ type Problem struct {
 	UpgradeURL string `json:"upgrade_url"`
 
 	RetryAfter string `json:"-"`
+
+	body []byte // the whole of it, for the facts of one page alone
 }
 
 func (p *Problem) Error() string { return p.Code + ": " + p.Detail }

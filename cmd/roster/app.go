@@ -74,6 +74,14 @@ func start(ctx context.Context, c *serveCommand, logger *slog.Logger) (_ *app, e
 			err = errors.Join(err, a.stop(stop))
 		}
 	}()
+	brand, err := c.brand(sources[0].Catalog)
+	if err != nil {
+		return nil, err
+	}
+	billing, err := billingURL(c.BillingURL)
+	if err != nil {
+		return nil, err
+	}
 	base, err := origin(a.baseURL)
 	if err != nil {
 		return nil, err
@@ -116,7 +124,7 @@ func start(ctx context.Context, c *serveCommand, logger *slog.Logger) (_ *app, e
 
 	config := api.Config{
 		Commands: a.service, Projections: a.models, BaseURL: base, Store: a.store,
-		TrustedProxies: c.TrustedProxies, Version: version, Logger: logger,
+		Brand: brand, BillingURL: billing, TrustedProxies: c.TrustedProxies, Version: version, Logger: logger,
 	}
 	if a.mailbox != nil {
 		config.Mailbox = shownMailbox{a.mailbox}

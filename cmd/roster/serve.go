@@ -29,6 +29,10 @@ type serveCommand struct {
 	MailFrom       string         `help:"Sender of messages, as 'Roster <no-reply@example.com>'." env:"ROSTER_MAIL_FROM"`
 	Catalog        string         `help:"Role catalog of teams that name none: default, distribu, dzbuild, tenants, or a file." env:"ROSTER_CATALOG" default:"default"`
 	OperatorToken  string         `help:"Token of the operator, at least 32 characters. None: there is no operator." env:"ROSTER_OPERATOR_TOKEN"`
+	BrandName      string         `help:"Your product's name, on every page. None: that of the role catalog." env:"ROSTER_BRAND_NAME"`
+	BrandAccent    string         `help:"The colour of buttons and links, as #3b5bdb. Text keeps its contrast whatever it is." env:"ROSTER_BRAND_ACCENT"`
+	BrandLogo      string         `help:"SVG or PNG file of at most 256 KiB, shown beside the name." env:"ROSTER_BRAND_LOGO" type:"path"`
+	BillingURL     string         `help:"Where a team's plan is changed in your product, as https://example.com/billing; the pages lead there with team and plan in the query. None: they name the operator's command." env:"ROSTER_BILLING_URL"`
 	TrustedProxies []netip.Prefix `help:"Networks of proxies whose X-Forwarded-For is believed, as 10.0.0.0/8." env:"ROSTER_TRUSTED_PROXIES"`
 	LogLevel       slog.Level     `help:"debug, info, warn or error." env:"ROSTER_LOG_LEVEL" default:"info"`
 	LogFormat      string         `help:"text or json." env:"ROSTER_LOG_FORMAT" enum:"text,json" default:"text"`
@@ -77,7 +81,8 @@ func (c *serveCommand) spread() {
 
 // welcome says where to go next.
 func (c *serveCommand) welcome(app *app) string {
-	text := fmt.Sprintf("\n  API description   %s/docs\n", app.baseURL)
+	text := fmt.Sprintf("\n  dashboard         %s/dashboard\n", app.baseURL)
+	text += fmt.Sprintf("  API description   %s/docs\n", app.baseURL)
 	if app.mailbox != nil {
 		text += fmt.Sprintf("  sent messages     %s/dev/mailbox\n", app.baseURL)
 	}
@@ -86,7 +91,7 @@ func (c *serveCommand) welcome(app *app) string {
 	}
 	text += fmt.Sprintf("  role catalog      %s\n", c.Catalog)
 	return text + fmt.Sprintf(`
-Open an account, and with it a team that is yours:
+Open an account there, and with it a team that is yours; or over HTTP:
 
   curl -s %s/v1/users -H 'Content-Type: application/json' \
     -d '{"email":"you@example.com","name":"You","password":"a long pass phrase"}'

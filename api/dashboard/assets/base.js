@@ -98,16 +98,20 @@
       });
       changes.addEventListener("error", async () => {
         if (changes.readyState !== EventSource.CLOSED) return; // the browser asks again by itself
-        const answer = await fetch(app.dataset.live, { method: "HEAD" }).catch(() => null);
+        const answer = await fetch(app.dataset.live.replace(/\/changes$/, ""), { method: "HEAD" }).catch(() => null);
         if ([401, 403, 404].includes(answer?.status)) return ended();
         setTimeout(() => { if (following === changes) { follow(); renew(); } }, 3000);
       });
     };
     follow();
+    // What ends the membership ends the stream, and leads on by itself.
+    page.addEventListener("submit", (event) => {
+      if ("ends" in event.target.dataset) { following?.close(); following = null; }
+    });
     page.addEventListener("visibilitychange", () => { if (!page.hidden && stale) renew(); });
     // A page that is kept for going back holds no stream, and has missed what
     // happened meanwhile when it is shown again.
-    window.addEventListener("pagehide", () => { following.close(); following = null; });
+    window.addEventListener("pagehide", () => { following?.close(); following = null; });
     window.addEventListener("pageshow", (event) => { if (event.persisted) { follow(); renew(); } });
   }
 
