@@ -228,6 +228,9 @@ func (v *visit) inviteAgain(form *inviteForm, err error) error {
 	if len(problem.Errors) > 0 {
 		problem.Detail = "Nobody was invited. Look at what is marked below."
 	}
+	if problem.Code == "seat_limit_reached" {
+		problem.Detail = "The plan has no seat left." // the ways out follow, as links
+	}
 	form.Problem, form.Once = problem, newOnce()
 	return v.showInvite(form, problem.Status)
 }

@@ -90,7 +90,7 @@ func invitePanel(v *visit, data *teamData) templ.Component {
 			}
 			ctx = templ.InitializeContext(ctx)
 			if data.invite.full() {
-				templ_7745c5c3_Err = noSeat(v).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = noSeat(v, "").Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -262,7 +262,7 @@ func inviteResults(v *visit, form *inviteForm) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			if form.full() {
-				templ_7745c5c3_Err = noSeat(v).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = noSeat(v, "").Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -7,8 +7,9 @@ import (
 	"github.com/a-h/templ"
 )
 
-// overrideMatrix is every permission of the catalog for one member: a row for each
-// resource, a column for each action that several have.
+// overrideMatrix is every permission of the catalog for one member: a row for
+// each resource, a column for each of the four actions that most have, and one
+// for all others.
 type overrideMatrix struct {
 	columns []string
 	rows    []overrideRow
@@ -97,16 +98,9 @@ func (v *visit) matrix(m *memberData) *overrideMatrix {
 		}
 	}
 	out := &overrideMatrix{}
-	for _, action := range []string{"read", "create", "update", "delete"} { // as people look for them
-		if shared[action] > 2 {
+	for _, action := range []string{"read", "create", "update", "delete"} {
+		if shared[action] > 1 {
 			out.columns = append(out.columns, action)
-		}
-	}
-	for _, resource := range v.catalog.Resources {
-		for _, action := range resource.Actions {
-			if shared[action] > 2 && !slices.Contains(out.columns, action) {
-				out.columns = append(out.columns, action)
-			}
 		}
 	}
 	role := m.roles.find(m.Role)
