@@ -83,6 +83,12 @@ type listAuditInput struct {
 	AuditFilter
 }
 
+type commitAuditInput struct {
+	TeamPath
+	PageQuery
+	Position uint64 `path:"position" minimum:"1" maximum:"140000000000000" doc:"As an entry, an event or Roster-Position gave it." example:"4711"`
+}
+
 type exportAuditInput struct {
 	TeamPath
 	AuditFilter
@@ -94,6 +100,12 @@ func (s *Server) auditOperations() {
 		id: "list-audit-events", method: http.MethodGet, path: "/v1/teams/{team}/audit-events", tag: tagAudit,
 		summary: "List the audit log", about: "Newest first.", access: authenticated, reads: readsModel,
 	}, s.listAudit)
+	answers(s, operation{
+		id: "get-audit-events", method: http.MethodGet, path: "/v1/teams/{team}/audit-events/{position}", tag: tagAudit,
+		summary: "The entries of one change",
+		about:   "What was recorded at a position, which is one entry for most changes and several where one brought about others. Newest first.",
+		access:  authenticated, reads: readsModel,
+	}, s.auditOfCommit)
 	streams(s, operation{
 		id: "export-audit-events", method: http.MethodGet, path: "/v1/teams/{team}/audit-events/export", tag: tagAudit,
 		summary: "Export the audit log",
@@ -163,6 +175,40 @@ func (s *Server) listAudit(ctx context.Context, x *exchange, in *listAuditInput)
 	})
 	if err != nil {
 		return none, err
+	}
+	token, err := pageToken(s, next, bound)
+	return newList(views, token), err
+}
+
+// auditOfCommit reads the log from the end of the commit on, until its entries
+// are over.
+func (s *Server) auditOfCommit(ctx context.Context, x *exchange, in *commitAuditInput) (list[auditView], error) {
+	var none list[auditView]
+	if err := s.permitted(ctx, x, in.Team, domain.ActionReadAudit); err != nil {
+		return none, err
+	}
+	bound := binding("audit of commit", string(in.Team), etag(in.Position))
+	after, err := openPageToken[projections.AuditKey](s, in.PageToken, bound)
+	if err != nil {
+		return none, err
+	}
+	if after == (projections.AuditKey{}) {
+		after.Position = in.Position + 1
+	}
+	entries, next, err := s.projections.Audit(ctx, in.Team, projections.AuditFilter{After: after, Limit: in.Limit})
+	if err != nil {
+		return none, err
+	}
+	views := []auditView{}
+	for i := range entries {
+		if entries[i].Position != in.Position {
+			next = projections.AuditKey{} // what follows is older
+			break
+		}
+		views = append(views, viewEntry(&entries[i]))
+	}
+	if len(views) == 0 {
+		return none, domain.ErrNotFound
 	}
 	token, err := pageToken(s, next, bound)
 	return newList(views, token), err

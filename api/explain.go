@@ -81,6 +81,7 @@ type differenceView struct {
 	Name   string      `json:"name" doc:"Of a member or invitation, or what else it is called."`
 	Change string      `json:"change" enum:"added,removed,changed"`
 	Fields []fieldView `json:"fields"`
+	Event  *eventView  `json:"event" doc:"The last one behind it; null for what came about by time or by a new version of the role catalog."`
 }
 
 type fieldView struct {
@@ -217,6 +218,7 @@ func (s *Server) compareMoments(ctx context.Context, x *exchange, in *diffInput)
 	if to.Version < from.Version || to.At.Before(from.At) {
 		return diffView{}, newProblem(http.StatusUnprocessableEntity, codeInvalidField, fieldsAtFault).in("query", "to", "lies before from")
 	}
+	events := lastTouched(to, from.Position)
 	out := diffView{
 		From: momentView{At: from.At, Position: from.Position}, To: momentView{At: to.At, Position: to.Position},
 		Changes: []differenceView{},
@@ -233,6 +235,11 @@ func (s *Server) compareMoments(ctx context.Context, x *exchange, in *diffInput)
 		}
 		for _, field := range difference.Fields {
 			view.Fields = append(view.Fields, fieldView{Field: field.Field, From: fieldValue(field.From), To: fieldValue(field.To)})
+		}
+		if last, ok := events.behind(difference); ok {
+			if view.Event, err = s.viewEvent(ctx, to, last); err != nil {
+				return diffView{}, err
+			}
 		}
 		out.Changes = append(out.Changes, view)
 	}

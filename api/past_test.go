@@ -326,8 +326,53 @@ func TestDiff(t *testing.T) {
 			map[string]any{"field": "expires_at", "from": nil, "to": invitation.text("expires_at")},
 		}},
 	}
+	// Each names the last event behind it.
+	actions := map[string]string{owner.team: "team.renamed", max.id: "sites.changed", mia.id: "member.removed", invitation.text("id"): "member.invited"}
+	for i := range want {
+		change := r.at("changes", i).(map[string]any)
+		event, _ := change["event"].(map[string]any)
+		delete(change, "event")
+		id := change["id"].(string)
+		if event["action"] != actions[id] || event["actor"].(map[string]any)["id"] != owner.id {
+			t.Errorf("%s %s: came about by %v", change["kind"], id, event)
+			continue
+		}
+		entries := w.call("GET", fmt.Sprintf("%s/audit-events/%.0f", team, event["position"]), nil, owner.auth()).is(200)
+		if entries.text("data", 0, "id") != event["event_id"] || entries.text("data", 0, "action") != actions[id] || len(entries.at("data").([]any)) != 1 {
+			t.Errorf("the entry at %v is %s", event["position"], entries.raw)
+		}
+	}
 	if diff := cmp.Diff(want, r.at("changes")); diff != "" {
 		t.Error(diff)
 	}
 	wantProblem(t, w.call("GET", fmt.Sprintf("%s/diff?from=%d&to=%d", team, w.position(), from), nil, owner.auth()).is(422))
+}
+
+// What a person has lost by the removal of a site, and an invitation that was
+// accepted, are explained by the events that did it.
+func TestDifferencesNameEventsOfOtherThings(t *testing.T) {
+	w := newWorld(t, options{catalog: "dzbuild"})
+	owner := w.signUp()
+	team := "/v1/teams/" + owner.team
+	w.call("PUT", team+"/plan", map[string]any{"plan": "enterprise"}, bearer(w.operator)).is(200)
+	site := w.call("POST", team+"/sites", map[string]any{"name": "Algiers"}, owner.auth()).is(201).text("id")
+	max := w.join(owner, "manager")
+	w.call("PUT", team+"/members/"+max.id+"/sites", map[string]any{"sites": []any{map[string]any{"site_id": site, "role": "manager"}}}, owner.auth()).is(200)
+	invited := w.call("POST", team+"/invitations", map[string]any{"email": "late@example.com", "role": "operator"}, owner.auth()).is(201)
+	from := w.position()
+	w.call("DELETE", team+"/sites/"+site, nil, owner.auth()).is(204)
+	token := invited.text("url")[strings.LastIndex(invited.text("url"), "/")+1:]
+	w.call("POST", "/v1/invitations/"+token+"/accept", map[string]any{"name": "Late", "password": password}).is(200)
+
+	got := map[string]string{}
+	r := w.call("GET", fmt.Sprintf("%s/diff?from=%d", team, from), nil, owner.auth()).is(200)
+	for i := range r.at("changes").([]any) {
+		got[r.text("changes", i, "kind")+" "+r.text("changes", i, "change")] = r.text("changes", i, "event", "action")
+	}
+	want := map[string]string{
+		"member added": "member.joined", "member changed": "site.removed", "invitation removed": "member.joined", "site removed": "site.removed",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
 }
