@@ -1,10 +1,7 @@
 package api
 
 import (
-	"bytes"
-	_ "embed"
 	"errors"
-	"html/template"
 	"net/http"
 	"time"
 
@@ -46,44 +43,20 @@ type MailHeader struct {
 
 const maxMails = 200
 
-//go:embed mailbox.html
-var mailboxPage string
-
-//go:embed mailbox.css
-var mailboxStyle []byte
-
-var mailboxTemplate = template.Must(template.New("mailbox").Parse(mailboxPage))
-
-const (
-	mailboxPolicy = "default-src 'none'; style-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-	// A message is hostile: nothing in it may run, load or reach this origin.
-	// Its links open in a new tab.
-	mailPolicy = "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
-)
+// mailPolicy: a message is hostile, so nothing in it may run, load or reach this
+// origin. Its links open in a new tab.
+const mailPolicy = "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
 
 // openLinksOutside makes the links of a message leave its frame, in which
 // nothing may be shown.
 const openLinksOutside = `<!doctype html><base target="_blank">`
 
+// mailboxRoutes are what the pages of the mailbox, in package dashboard, are made
+// from.
 func (s *Server) mailboxRoutes() {
-	s.router.Get("/dev/mailbox", s.mailboxList)
 	s.router.Get("/dev/mailbox.json", s.mailboxJSON)
-	s.router.Get("/dev/mailbox/style.css", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/css; charset=utf-8")
-		_, _ = w.Write(mailboxStyle)
-	})
-	s.router.Get("/dev/mailbox/{id}", s.mailboxMessage)
 	s.router.Get("/dev/mailbox/{id}/html", s.mailboxHTML)
 	s.router.Get("/dev/mailbox/{id}/source", s.mailboxSource)
-}
-
-func (s *Server) mailboxList(w http.ResponseWriter, r *http.Request) {
-	mails, err := s.config.Mailbox.List(maxMails)
-	if err != nil {
-		s.mailFailed(w, r, err)
-		return
-	}
-	s.mailboxShow(w, r, map[string]any{"Mails": mails})
 }
 
 func (s *Server) mailboxJSON(w http.ResponseWriter, r *http.Request) {
@@ -106,12 +79,6 @@ func (s *Server) mailboxJSON(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header()["Content-Type"] = headerJSON
 	_ = jsonFormat.Marshal(w, newList(full, ""))
-}
-
-func (s *Server) mailboxMessage(w http.ResponseWriter, r *http.Request) {
-	if mail, ok := s.mail(w, r); ok {
-		s.mailboxShow(w, r, map[string]any{"Mail": &mail})
-	}
 }
 
 func (s *Server) mailboxHTML(w http.ResponseWriter, r *http.Request) {
@@ -143,15 +110,4 @@ func (s *Server) mailFailed(w http.ResponseWriter, r *http.Request, err error) {
 		err = notFound()
 	}
 	writeProblem(w, r, exchangeOf(r.Context()).refuse(err))
-}
-
-func (s *Server) mailboxShow(w http.ResponseWriter, r *http.Request, data map[string]any) {
-	var page bytes.Buffer
-	if err := mailboxTemplate.Execute(&page, data); err != nil {
-		s.mailFailed(w, r, err)
-		return
-	}
-	w.Header().Set("Content-Security-Policy", mailboxPolicy)
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = w.Write(page.Bytes())
 }

@@ -35,7 +35,12 @@ func TestMailboxShowsHostileMessagesHarmlessly(t *testing.T) {
 	if list.text("data", 0, "subject") != hostile || list.text("data", 0, "text") != hostile {
 		t.Error("the JSON differs")
 	}
-	for _, path := range []string{"/dev/mailbox/none", "/dev/mailbox/none/html", "/dev/mailbox/..%2f..%2fetc%2fpasswd"} {
+	for _, path := range []string{"/dev/mailbox/none", "/dev/mailbox/..%2f..%2fetc%2fpasswd"} {
+		if r := w.call("GET", path, nil); r.status != 404 || !strings.HasPrefix(r.header.Get("Content-Type"), "text/html") {
+			t.Errorf("%s answers %d", path, r.status)
+		}
+	}
+	for _, path := range []string{"/dev/mailbox/none/source", "/dev/mailbox/none/html", "/dev/mailbox/..%2f..%2fetc%2fpasswd/source"} {
 		wantProblem(t, w.call("GET", path, nil).is(404, "not_found"))
 	}
 }

@@ -216,7 +216,7 @@ func TestPasskeysAreOfferedOnlyWhereTheyWork(t *testing.T) {
 func TestAccountWithoutJavaScript(t *testing.T) {
 	s := serve(t, "distribu")
 	ada := s.signUp("Ada")
-	b := s.browse().withoutScript().signIn(ada)
+	b := s.browse().noScripts().signIn(ada)
 	b.open("/dashboard/account/name").sees("Change your name").fill("Name", "Ada Lovelace").press("Save").sees("Your name is changed", "Ada Lovelace")
 
 	// What scripts would be needed to see in that tab, plain requests see.

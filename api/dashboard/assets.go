@@ -31,6 +31,8 @@ var (
 	baseScript string
 	//go:embed assets/passkeys.js
 	passkeysScript string
+	//go:embed assets/audit.js
+	auditScript string
 	//go:embed assets/tour.js
 	tourScript string
 	//go:embed assets/htmx.min.js
@@ -78,7 +80,7 @@ func newAssets(brand Brand) *assets {
 	a := &assets{
 		style:  newAsset("dashboard.css", "text/css; charset=utf-8", baseStyle+entryStyle+accountStyle+teamStyle+auditStyle+settingsStyle),
 		brand:  newAsset("brand.css", "text/css; charset=utf-8", brand.style()),
-		script: newAsset("dashboard.js", "text/javascript; charset=utf-8", baseScript+passkeysScript+tourScript),
+		script: newAsset("dashboard.js", "text/javascript; charset=utf-8", baseScript+passkeysScript+auditScript+tourScript),
 		htmx:   newAsset("htmx.js", "text/javascript; charset=utf-8", htmx),
 	}
 	if len(brand.Logo) > 0 {

@@ -395,3 +395,13 @@ func hostile(length int) string {
 	name := []rune("<script>alert(1)</script> \u05d0\u05d1\u05d2 \U0001f4a5 " + strings.Repeat("x", length))
 	return string(name[:length])
 }
+
+// noScripts switches JavaScript off.
+func (b *tab) noScripts() *tab {
+	b.t.Helper()
+	b.do(func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
+		_, err := cdp.Call(ctx, t, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+		return chromedp.Void{}, err
+	})
+	return b
+}

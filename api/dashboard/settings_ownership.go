@@ -125,8 +125,8 @@ func deleteTeam(v *visit) error {
 	return v.done("/dashboard", "It was deleted.")
 }
 
-// people are all members, with the owner even where the owner takes no seat.
-func (v *visit) people() int {
+// headcount is all members, with the owner even where the owner takes no seat.
+func (v *visit) headcount() int {
 	if v.catalog.Rules.OwnerTakesSeat {
 		return v.team.Seats.Members
 	}

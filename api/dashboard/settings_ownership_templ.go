@@ -34,7 +34,7 @@ func ownershipPanel(v *visit, s *settings) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		if s.owner != nil {
-			templ_7745c5c3_Err = named(s.owner).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = memberName(s.owner).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -203,8 +203,8 @@ func ownershipPanel(v *visit, s *settings) templ.Component {
 	})
 }
 
-// named is a member with name and address.
-func named(member *Member) templ.Component {
+// memberName is a member with name and address.
+func memberName(member *Member) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -826,9 +826,9 @@ func deleteView(v *visit, form *Form) templ.Component {
 					return templ_7745c5c3_Err
 				}
 				var templ_7745c5c3_Var34 string
-				templ_7745c5c3_Var34, templ_7745c5c3_Err = templ.JoinStringErrs(count(v.people(), "member", "members"))
+				templ_7745c5c3_Var34, templ_7745c5c3_Err = templ.JoinStringErrs(count(v.headcount(), "member", "members"))
 				if templ_7745c5c3_Err != nil {
-					return templ.Error{Err: templ_7745c5c3_Err, FileName: `api/dashboard/settings_ownership.templ`, Line: 166, Col: 101}
+					return templ.Error{Err: templ_7745c5c3_Err, FileName: `api/dashboard/settings_ownership.templ`, Line: 166, Col: 104}
 				}
 				_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var34))
 				if templ_7745c5c3_Err != nil {
