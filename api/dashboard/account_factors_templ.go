@@ -66,7 +66,7 @@ func authenticatorForm(v *visit, form *Form) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "\" alt=\"QR code for the authenticator app\" width=\"176\" height=\"176\"></figure><ol class=\"steps\"><li><p>Scan the code with an authenticator app: the camera of most phones does it too.</p><p class=\"quiet\">Can't scan? Type this into the app:</p><p class=\"row\"><code id=\"secret\">")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "\" alt=\"QR code for the authenticator app\" width=\"176\" height=\"176\"></figure><ol class=\"enrol-steps\"><li><p>Scan the code with an authenticator app: the camera of most phones does it too.</p><p class=\"quiet\">Can't scan? Type this into the app:</p><p class=\"row\"><code id=\"secret\">")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -78,7 +78,7 @@ func TestNamePasswordAndSessions(t *testing.T) {
 	other := s.browse().open("/signin").fill("E-mail", ada.email).fill("Password", next).press("Sign in").sees("Active members")
 	b.open("/dashboard/account").press("Sign out Go-http-client").sees("That device is signed out").seesNot("Go-http-client")
 	b.press("Sign out everywhere else").sees("You are signed out everywhere else").seesNot("Sign out everywhere else")
-	other.open("/dashboard/account").sees("Sign in to Roster")
+	other.open("/dashboard/account").sees("Sign in to D")
 }
 
 func TestAccountOfSomebodyInNoTeam(t *testing.T) {
@@ -86,7 +86,7 @@ func TestAccountOfSomebodyInNoTeam(t *testing.T) {
 	ada := s.signUp("Ada")
 	grace := s.join(ada, "Grace", "MEMBER", nil)
 	s.call("DELETE", "/v1/teams/"+ada.team+"/members/"+grace.id, ada.token, nil)
-	b := s.browse().open("/signin").fill("E-mail", grace.email).fill("Password", password).press("Sign in").sees("You are in no team")
+	b := s.browse().open("/signin").fill("E-mail", grace.email).fill("Password", password).press("Sign in").sees("You are in no company")
 	b.press("Your account").press("Account").sees("Profile", "Where you are signed in").looks("account-alone")
 	b.press("Change name").sees("Change your name").looks("account-alone-name")
 	b.fill("Name", "Grace Hopper").press("Save").sees("Your name is changed", "Grace Hopper")
@@ -142,10 +142,10 @@ func TestAuthenticatorAppAndRecoveryCodes(t *testing.T) {
 	in = s.browse().open("/signin").fill("E-mail", ada.email).fill("Password", password).press("Sign in")
 	in.sees("Second factor").fill("Code", codes[0]).press("Sign in").sees("Active members").open("/dashboard/account").sees("9 codes left of 10")
 	// A challenge that is over, or was never made.
-	in = s.browse().open("/signin/two-factor").sees("Sign in to Roster")
+	in = s.browse().open("/signin/two-factor").sees("Sign in to D")
 	in.run(`document.cookie = "roster_challenge=rc_none.totp; path=/signin"`)
-	in.open("/signin/two-factor").fill("Code", "123456").press("Sign in").sees("Begin again", "Sign in to Roster").looks("two-factor-over")
-	in.open("/signin/two-factor").sees("Sign in to Roster")
+	in.open("/signin/two-factor").fill("Code", "123456").press("Sign in").sees("Begin again", "Sign in to D").looks("two-factor-over")
+	in.open("/signin/two-factor").sees("Sign in to D")
 
 	b.open("/dashboard/account").press("New codes").fill("Your password", "not the password").press("Get new codes").sees("Get new recovery codes?").looks("account-codes-refused")
 	b.fill("Your password", password).press("Get new codes").sees("Those of before work no more", "Keep your recovery codes")

@@ -55,8 +55,7 @@ func newAsset(name, contentType, content string) asset {
 	}
 }
 
-// ServeHTTP answers with the file, compressed for who takes that. Pages aren't
-// compressed: what they say of one person must not show in their length.
+// ServeHTTP answers with the file, compressed for who takes that.
 func (a asset) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("Cache-Control", "public, max-age=31536000, immutable")

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-
 )
 
 // history is an account with stores in which a lot has happened.

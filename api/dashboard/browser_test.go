@@ -232,7 +232,8 @@ func (s *site) browse() *tab {
 // signIn lets somebody in through the page.
 func (b *tab) signIn(who person) *tab {
 	b.t.Helper()
-	b.open("/signin").fill("E-mail", who.email).fill("Password", password).press("Sign in").sees(who.name)
+	b.open("/signin").fill("E-mail", who.email).fill("Password", password).press("Sign in")
+	b.until("to be signed in", `document.querySelector("[popovertarget=account]")`)
 	return b
 }
 
@@ -319,7 +320,9 @@ func (b *tab) choose(label, value string) *tab {
 func (b *tab) press(name string) *tab {
 	b.t.Helper()
 	target := shown(`button, a[href], input[type="submit"], summary`, name)
-	b.do(chromedp.WaitVisible(target), chromedp.Click(target))
+	b.do(chromedp.WaitVisible(target))
+	b.run("(" + string(target) + `)?.scrollIntoView({block: "center", behavior: "instant"})`)
+	b.do(chromedp.Click(target))
 	return b
 }
 

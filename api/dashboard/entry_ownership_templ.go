@@ -93,7 +93,7 @@ func ownershipView(v *visit, form *Form, transfer *Transfer) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 5, "</bdi> to become the owner. When you confirm:</p><ul class=\"points\"><li>You become the owner, with everything that comes with it: billing, everybody's roles, deleting the ")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 5, "</bdi> to become the owner. When you confirm:</p><ul class=\"outcome\"><li>You become the owner, with everything that comes with it: billing, everybody's roles, deleting the ")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

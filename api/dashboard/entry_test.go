@@ -58,13 +58,13 @@ func (s *site) invite(inviter person, email, role string, extra map[string]any) 
 func TestSigningUpInAndOut(t *testing.T) {
 	s := serve(t, "distribu")
 	email := newEmail()
-	b := s.browse().open("/").sees("Sign in to Roster", "Open an account").press("Open an account")
+	b := s.browse().open("/").sees("Sign in to D", "Open an account").press("Open an account")
 	b.sees("a company of your own", "Company name (optional)").looks("signup")
 	b.fill("Your name", "Ada Lovelace").fill("E-mail", email).fill("Password", "passwordpassword").press("Open account")
 	b.sees("See below").looks("signup-refused")
 	b.fill("Password", password).fill("Company name", "Engines & Sons").press("Open account").sees("Engines & Sons", "Active members", email)
 	b.open("/signup").sees("Active members") // who is in needs no account
-	b.press("Your account").press("Sign out").sees("Sign in to Roster")
+	b.press("Your account").press("Sign out").sees("Sign in to D")
 	if at := b.at(); at != "/signin" {
 		t.Errorf("signing out leads to %s", at)
 	}
@@ -72,7 +72,7 @@ func TestSigningUpInAndOut(t *testing.T) {
 	b.open("/signup").fill("Your name", "Ada Again").fill("E-mail", email).fill("Password", password).press("Open account")
 	b.sees("can't be used for a new account").looks("signup-taken").press("Reset the password").sees("Forgotten your password?")
 
-	b.open("/dashboard/account").sees("Sign in to Roster") // and from there back to where one was going
+	b.open("/dashboard/account").sees("Sign in to D") // and from there back to where one was going
 	b.fill("E-mail", email).fill("Password", "not the password").press("Sign in").sees("wrong").looks("signin-wrong")
 	b.fill("Password", password).press("Sign in").sees("Where you are signed in")
 	b.open("/signin?next=//evil.example/").sees("Active members")
@@ -94,7 +94,7 @@ func TestForgottenPassword(t *testing.T) {
 	link := s.mailed(ada.email, "/reset/")
 	b.open(link).sees("Choose a new password").looks("reset")
 	b.fill("New password", "passwordpassword").press("Change password").sees("See below").looks("reset-refused")
-	b.fill("New password", "an entirely new pass phrase").press("Change password").sees("Your password is changed", "Sign in to Roster")
+	b.fill("New password", "an entirely new pass phrase").press("Change password").sees("Your password is changed", "Sign in to D")
 	b.fill("E-mail", ada.email).fill("Password", password).press("Sign in").sees("wrong")
 	b.fill("Password", "an entirely new pass phrase").press("Sign in").sees("Active members")
 
@@ -131,7 +131,7 @@ func TestInvitationOfSomebodyKnown(t *testing.T) {
 	b := s.browse().signIn(eve).open(link).sees("Wrong account", "This invitation is for "+grace.email, "You are signed in as "+eve.email).looks("invitation-wrong-account")
 	b.press("Sign out and go on").sees("You have an account with this address").looks("invitation-sign-in")
 	// Signed out, with an account.
-	b.press("Sign in to accept").sees("Sign in to Roster")
+	b.press("Sign in to accept").sees("Sign in to D")
 	if filled := eval[string](b, `document.getElementById("f-email").value`); filled != grace.email || strings.Contains(b.at(), "example.com") {
 		t.Errorf("the sign-in has %q, at %s", filled, b.at())
 	}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"testing"
 
 	"github.com/chromedp/chromedp"
 )
@@ -64,15 +63,4 @@ func (b *tab) picture(name string) {
 	if err := os.WriteFile(file, picture, 0o644); err != nil {
 		b.t.Fatal(err)
 	}
-}
-
-func TestFoundation(t *testing.T) {
-	s := serve(t, "distribu")
-	ada := s.signUp("Ada Lovelace")
-	s.join(ada, "Grace Hopper", "ADMIN", nil)
-	s.join(ada, "<script>alert(1)</script> \u202eevil "+strings.Repeat("long ", 30), "MEMBER", nil)
-	b := s.browse().open("/signin").looks("signin")
-	b.fill("E-mail", ada.email).fill("Password", "wrong wrong wrong").press("Sign in").sees("wrong").looks("signin-wrong")
-	b.signIn(ada)
-	b.looks("team")
 }

@@ -354,7 +354,7 @@ func transferView(v *visit, h *heirs, roles []Role, form *Form) templ.Component 
 						return templ_7745c5c3_Err
 					}
 					if h.more || h.query != "" {
-						templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 29, "<form method=\"get\" action=\"/dashboard/settings/ownership\" class=\"search\" role=\"search\" hx-get=\"/dashboard/settings/ownership\" hx-target=\"closest [data-frame]\" hx-select=\"#card\" hx-swap=\"innerHTML\"><input type=\"search\" name=\"query\" value=\"")
+						templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 29, "<form method=\"get\" action=\"/dashboard/settings/ownership\" class=\"find\" role=\"search\" hx-get=\"/dashboard/settings/ownership\" hx-target=\"closest [data-frame]\" hx-select=\"#card\" hx-swap=\"innerHTML\"><input type=\"search\" name=\"query\" value=\"")
 						if templ_7745c5c3_Err != nil {
 							return templ_7745c5c3_Err
 						}

@@ -38,7 +38,12 @@ func (f *inviteForm) sent() bool { return f.Problem != nil || len(f.results) > 0
 // rows is how high the field of addresses is.
 func (f *inviteForm) rows() int { return min(max(3, strings.Count(f.Get("email"), "\n")+1), 10) }
 
-func (v *visit) newInvite() *inviteForm { return &inviteForm{Form: v.form()} }
+func (v *visit) newInvite() *inviteForm { return inviteFormOf(v.form()) }
+
+func inviteFormOf(form *Form) *inviteForm {
+	form.Area = "invite-"
+	return &inviteForm{Form: form}
+}
 
 // Limits of the interface on one request.
 const (
@@ -102,7 +107,7 @@ type invitationBody struct {
 
 // invite asks everybody named in the form to join.
 func invite(v *visit) error {
-	form := &inviteForm{Form: v.filled()}
+	form := inviteFormOf(v.filled())
 	people := addressees(form.Get("email"))
 	roles, err := v.teamRoles()
 	if err != nil {

@@ -105,7 +105,7 @@ func invitePanel(v *visit, data *teamData) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 6, "<div class=\"invite-fields\"><div class=\"invite-who\"><div class=\"field\"><label for=\"f-email\">E-mail addresses</label> <textarea id=\"f-email\" name=\"email\" rows=\"")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 6, "<div class=\"invite-fields\"><div class=\"invite-who\"><div class=\"field\"><label for=\"f-invite-email\">E-mail addresses</label> <textarea id=\"f-invite-email\" name=\"email\" rows=\"")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
@@ -483,14 +483,14 @@ func inviteSites(v *visit, data *teamData) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		if len(data.sites) > 1 {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 41, "<li class=\"every\"><label for=\"f-site-every\" class=\"strong\">Every ")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 41, "<li class=\"every\"><label for=\"f-invite-site-every\" class=\"strong\">Every ")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var19 string
 			templ_7745c5c3_Var19, templ_7745c5c3_Err = templ.JoinStringErrs(v.catalog.Labels.Site)
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `api/dashboard/team_invite.templ`, Line: 131, Col: 75}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `api/dashboard/team_invite.templ`, Line: 131, Col: 82}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var19))
 			if templ_7745c5c3_Err != nil {
@@ -500,7 +500,7 @@ func inviteSites(v *visit, data *teamData) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = siteRoleSelect("f-site-every", "site_every", data.invite.Get("site_every"), "Chosen one by one", v.choices(data.roles, byInvitation)).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = siteRoleSelect("f-invite-site-every", "site_every", data.invite.Get("site_every"), "Chosen one by one", v.choices(data.roles, byInvitation)).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -515,9 +515,9 @@ func inviteSites(v *visit, data *teamData) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var20 string
-			templ_7745c5c3_Var20, templ_7745c5c3_Err = templ.JoinStringErrs("f-" + site.ID)
+			templ_7745c5c3_Var20, templ_7745c5c3_Err = templ.JoinStringErrs("f-invite-" + site.ID)
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `api/dashboard/team_invite.templ`, Line: 137, Col: 32}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `api/dashboard/team_invite.templ`, Line: 137, Col: 39}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var20))
 			if templ_7745c5c3_Err != nil {
@@ -530,7 +530,7 @@ func inviteSites(v *visit, data *teamData) templ.Component {
 			var templ_7745c5c3_Var21 string
 			templ_7745c5c3_Var21, templ_7745c5c3_Err = templ.JoinStringErrs(site.Name)
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `api/dashboard/team_invite.templ`, Line: 137, Col: 64}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `api/dashboard/team_invite.templ`, Line: 137, Col: 71}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var21))
 			if templ_7745c5c3_Err != nil {
@@ -540,7 +540,7 @@ func inviteSites(v *visit, data *teamData) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = siteRoleSelect("f-"+site.ID, "site_"+site.ID, data.invite.Get("site_"+site.ID), noneOf(len(data.sites)), v.choices(data.roles, byInvitation)).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = siteRoleSelect("f-invite-"+site.ID, "site_"+site.ID, data.invite.Get("site_"+site.ID), noneOf(len(data.sites)), v.choices(data.roles, byInvitation)).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

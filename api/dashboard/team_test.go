@@ -57,7 +57,7 @@ func TestTeamOfACompany(t *testing.T) {
 	b.sees("is on its way", "2 of 10").has("#pending", "grace@example.com").has("#pending", "Grace Hopper").has("#pending", "in 7 days").has("#pending", "Sent")
 	b.fill("E-mail addresses", `"Lovelace, Ada" <ada@example.com>, GRACE@example.com; `+olga.email+"\nnot an address\nalan@example.com").press("Send invitation")
 	b.sees("2 of 5 invited").has(".results", "Already invited").has(".results", "Already a member").has("#pending", "Lovelace, Ada").looks("team-invited-some")
-	if left := eval[string](b, `document.querySelector("#f-email").value`); left != "GRACE@example.com\n"+olga.email+"\nnot an address" {
+	if left := eval[string](b, `document.querySelector("#f-invite-email").value`); left != "GRACE@example.com\n"+olga.email+"\nnot an address" {
 		t.Errorf("the form keeps %q", left)
 	}
 	b.open("/dashboard/settings/team").sees("alan@example.com", "4 of 10")
@@ -238,7 +238,7 @@ func TestTeamLive(t *testing.T) {
 	// What the other has begun stays: text in the form, a choice, an open menu.
 	a.do(chromedp.SendKeys(labelled("E-mail addresses"), "half@writ"))
 	a.tick("Manager").pressIn(row(vera), "Role of")
-	a.run(`window.marked = document.querySelector("#f-email")`)
+	a.run(`window.marked = document.querySelector("#f-invite-email")`)
 
 	// The page notes itself when it comes to say something.
 	changed := func(what string, change func(), condition string) time.Duration {

@@ -1,6 +1,8 @@
 package dashboard_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"fmt"
 	"io"
 	"net/http"
@@ -20,8 +22,15 @@ func (s *site) visitor() *http.Client {
 	return &http.Client{Jar: jar}
 }
 
-// read gets a page or a file, as it travels.
+// read gets a page or a file.
 func (s *site) read(client *http.Client, path string) string {
+	s.t.Helper()
+	content, _ := s.weigh(client, path)
+	return content
+}
+
+// weigh is read, and how many bytes travelled.
+func (s *site) weigh(client *http.Client, path string) (content string, weight int) {
 	s.t.Helper()
 	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.url+path, http.NoBody)
 	if err != nil {
@@ -33,11 +42,22 @@ func (s *site) read(client *http.Client, path string) string {
 		s.t.Fatal(err)
 	}
 	defer response.Body.Close()
-	content, err := io.ReadAll(response.Body)
+	body, err := io.ReadAll(response.Body)
 	if err != nil || response.StatusCode != http.StatusOK {
 		s.t.Fatalf("GET %s: %d %v", path, response.StatusCode, err)
 	}
-	return string(content)
+	if response.Header.Get("Content-Encoding") != "gzip" {
+		return string(body), len(body)
+	}
+	unzipped, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	text, err := io.ReadAll(unzipped)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(text), len(body)
 }
 
 var loaded = regexp.MustCompile(`(?:src|href)="(/assets/[^"]+)"`)
@@ -58,11 +78,11 @@ func TestFirstPageWeighsLessThan100kBWithAllThatItLoads(t *testing.T) {
 	}
 	response.Body.Close()
 	for path, client := range map[string]*http.Client{"/signin": s.visitor(), "/dashboard/team": inside} {
-		html := s.read(client, path)
-		weight := len(html)
+		html, weight := s.weigh(client, path)
 		files := loaded.FindAllStringSubmatch(html, -1)
 		for _, file := range files {
-			weight += len(s.read(client, file[1]))
+			_, more := s.weigh(client, file[1])
+			weight += more
 		}
 		if len(files) < 4 || weight >= 100_000 {
 			t.Errorf("%s and the %d files that it loads have %d bytes", path, len(files), weight)
