@@ -156,19 +156,23 @@ type Member struct {
 	Overrides    Overrides    `json:"overrides"`
 	JoinedAt     time.Time    `json:"joined_at"`
 	LastSignInAt *time.Time   `json:"last_sign_in_at"`
+	ExpiresAt    *time.Time   `json:"expires_at"`
 	Actions      []string     `json:"actions"`
 	Grantable    []string     `json:"grantable"` // what the reader may grant them
 }
 
 // MemberSite is a member's role on a site.
 type MemberSite struct {
-	SiteID string `json:"site_id"`
-	Name   string `json:"name"`
-	Role   string `json:"role"`
+	SiteID    string     `json:"site_id"`
+	Name      string     `json:"name"`
+	Role      string     `json:"role"`
+	ExpiresAt *time.Time `json:"expires_at"`
 }
 
 // Overrides are the permissions granted to and revoked from a member.
 type Overrides struct {
 	Granted []string `json:"granted"`
 	Revoked []string `json:"revoked"`
+
+	Expirations map[string]time.Time `json:"expirations,omitempty"`
 }

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"net/http"
@@ -104,6 +105,32 @@ func sentence(text string) string {
 // isolated keeps the direction of a name from what is around it, in text
 // without markup.
 func isolated(name string) string { return "\u2068" + name + "\u2069" }
+
+// fieldLayout is how a field for a date and a time has its value.
+const fieldLayout = "2006-01-02T15:04"
+
+// momentIn reads such a field: in UTC, or as the script sends it. An empty one
+// is no moment.
+func momentIn(text string) (*time.Time, error) {
+	if text == "" {
+		return nil, nil
+	}
+	for _, layout := range []string{time.RFC3339, fieldLayout + ":05", fieldLayout} {
+		if at, err := time.Parse(layout, text); err == nil {
+			at = at.UTC()
+			return &at, nil
+		}
+	}
+	return nil, errors.New("must be a date and a time")
+}
+
+// localField is what was sent of such a field, as its value.
+func localField(text string) string {
+	if at, err := momentIn(text); err == nil && at != nil {
+		return at.Format(fieldLayout)
+	}
+	return ""
+}
 
 // count is a number with its word.
 func count(n int, one, many string) string {

@@ -23,6 +23,8 @@ func (d *Dashboard) teamRoutes(router chi.Router) {
 	router.Post("/dashboard/team/invitations/{id}/cancel", d.inTeam(cancelInvitation))
 
 	router.Get("/dashboard/team/members/{user}", d.inTeam(memberPage))
+	router.Get("/dashboard/team/members/{user}/expiry", d.inTeam(memberExpiryPage))
+	router.Post("/dashboard/team/members/{user}/expiry", d.inTeam(setMemberExpiry))
 	router.Get("/dashboard/team/members/{user}/role", d.inTeam(memberRolePage))
 	router.Post("/dashboard/team/members/{user}/role", d.inTeam(changeMemberRole))
 	router.Get("/dashboard/team/members/{user}/sites", d.inTeam(memberSitesPage))

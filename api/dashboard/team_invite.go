@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/go-chi/chi/v5"
@@ -93,8 +94,9 @@ func addressees(text string) (found []addressee) {
 
 // siteGrant is a role on a site, as the interface takes it.
 type siteGrant struct {
-	SiteID string `json:"site_id"`
-	Role   string `json:"role"`
+	SiteID    string     `json:"site_id"`
+	Role      string     `json:"role"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 }
 
 // invitationBody is one invitation, as the interface takes it.
@@ -103,6 +105,8 @@ type invitationBody struct {
 	Name  string      `json:"name,omitempty"`
 	Role  string      `json:"role"`
 	Sites []siteGrant `json:"sites,omitempty"`
+
+	AccessExpiresAt *time.Time `json:"access_expires_at,omitempty"`
 }
 
 // invite asks everybody named in the form to join.
@@ -132,9 +136,13 @@ func invite(v *visit) error {
 	if !roles.find(form.Get("role")).AllSites {
 		grants = chosenGrants(form.Form, sites)
 	}
+	end, err := momentIn(form.Get("access_expires_at"))
+	if err != nil {
+		return v.inviteAgain(form, faulty("access_expires_at", err.Error()))
+	}
 	bodies := make([]invitationBody, len(people))
 	for i, one := range people {
-		bodies[i] = invitationBody{Email: one.email, Name: one.name, Role: form.Get("role"), Sites: grants}
+		bodies[i] = invitationBody{Email: one.email, Name: one.name, Role: form.Get("role"), Sites: grants, AccessExpiresAt: end}
 	}
 	if len(bodies) == 1 {
 		if _, err := v.send(http.MethodPost, v.teamPath("/invitations"), bodies[0], nil); err != nil {
@@ -154,7 +162,7 @@ func chosenGrants(form *Form, sites []teamSite) (grants []siteGrant) {
 			role = form.Get("site_every")
 		}
 		if role != "" {
-			grants = append(grants, siteGrant{site.ID, role})
+			grants = append(grants, siteGrant{SiteID: site.ID, Role: role})
 		}
 	}
 	return grants

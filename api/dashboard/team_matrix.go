@@ -3,6 +3,7 @@ package dashboard
 import (
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/a-h/templ"
 )
@@ -159,7 +160,7 @@ func setMemberPermissions(v *visit) error {
 	if err != nil {
 		return err
 	}
-	body := Overrides{Granted: []string{}, Revoked: []string{}}
+	body := Overrides{Granted: []string{}, Revoked: []string{}, Expirations: map[string]time.Time{}}
 	for _, resource := range v.catalog.Resources {
 		for _, action := range resource.Actions {
 			permission := resource.Key + ":" + action
@@ -172,6 +173,10 @@ func setMemberPermissions(v *visit) error {
 				body.Granted = append(body.Granted, permission)
 			case cellRevoked:
 				body.Revoked = append(body.Revoked, permission)
+			}
+			// What stays ends when it would have.
+			if end, ends := m.Overrides.Expirations[permission]; ends && state == m.overridden(permission) {
+				body.Expirations[permission] = end
 			}
 		}
 	}

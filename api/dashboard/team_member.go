@@ -113,6 +113,26 @@ func changeMemberRole(v *visit) error {
 	return v.done(v.backToTeam(), isolated(changed.Name)+" is "+isolated(roles.name(changed.Role))+" now.")
 }
 
+func memberExpiryPage(v *visit) error { return memberCard(v, "edit_expiry", memberExpiryView) }
+
+// setMemberExpiry says when a membership ends by itself; an empty field says never.
+func setMemberExpiry(v *visit) error {
+	form := v.filled()
+	end, err := momentIn(form.Get("expires_at"))
+	if err != nil {
+		return v.memberAgain(faulty("expires_at", err.Error()), form, memberExpiryView)
+	}
+	var changed Member
+	if _, err := v.send(http.MethodPut, v.memberPath("/expiry"), map[string]any{"expires_at": end}, &changed); err != nil {
+		return v.memberAgain(err, form, memberExpiryView)
+	}
+	said := "The membership of " + isolated(changed.Name) + " doesn't end by itself."
+	if changed.ExpiresAt != nil {
+		said = "The membership of " + isolated(changed.Name) + " ends " + distance(*changed.ExpiresAt, v.now) + "."
+	}
+	return v.done(v.backToTeam(), said)
+}
+
 func memberSitesPage(v *visit) error { return memberCard(v, "edit_sites", memberSitesView) }
 
 // setMemberSites saves the roles on the sites that the form shows, and leaves those
@@ -126,12 +146,16 @@ func setMemberSites(v *visit) error {
 	grants := []siteGrant{}
 	for _, site := range m.sites {
 		if role := form.Get("site_" + site.ID); role != "" {
-			grants = append(grants, siteGrant{site.ID, role})
+			grant := siteGrant{SiteID: site.ID, Role: role}
+			if i := slices.IndexFunc(m.Sites, func(had MemberSite) bool { return had.SiteID == site.ID && had.Role == role }); i >= 0 {
+				grant.ExpiresAt = m.Sites[i].ExpiresAt // what stays ends when it would have
+			}
+			grants = append(grants, grant)
 		}
 	}
 	for _, site := range m.Sites {
 		if !slices.ContainsFunc(m.sites, func(shown teamSite) bool { return shown.ID == site.SiteID }) {
-			grants = append(grants, siteGrant{site.SiteID, site.Role})
+			grants = append(grants, siteGrant{site.SiteID, site.Role, site.ExpiresAt})
 		}
 	}
 	if _, err := v.send(http.MethodPut, v.memberPath("/sites"), map[string]any{"sites": grants}, nil); err != nil {

@@ -353,3 +353,40 @@ func TestTeamWithoutScripts(t *testing.T) {
 	b.pressIn(row(vera), "V").sees("All members").press("Change").sees("from their next click").tick("Member").press("Change role").sees("now.").has("#page", "Does the daily work")
 	b.press("Remove").sees("lose access").press("Remove").sees("was removed").hasNot(row(vera))
 }
+
+func TestAccessThatEnds(t *testing.T) {
+	s := serve(t, "dzbuild")
+	omar := s.signUp("Omar Owner")
+	s.plan(omar.team, "enterprise")
+	team := "/v1/teams/" + omar.team
+	site := field(s.call("POST", team+"/sites", omar.token, map[string]any{"name": "North"}), "id")
+	end := time.Now().UTC().Truncate(time.Minute).Add(50 * time.Hour)
+	amir := s.join(omar, "Amir Operator", "operator", map[string]any{
+		"sites": []any{map[string]any{"site_id": site, "role": "operator", "expires_at": end.Format(time.RFC3339)}},
+	})
+	b := s.browse().signIn(omar).open("/dashboard/team")
+	b.press("More for Amir").press("End of the membership").sees("the seat is free").looks("team-expiry")
+	set := func(at time.Time) {
+		b.run(fmt.Sprintf(`{ const f = document.querySelector("dialog[open] [name=expires_at]"); const at = new Date(%q);
+			f.value = new Date(at.valueOf() - at.getTimezoneOffset() * 60000).toISOString().slice(0, 16); }`, at.Format(time.RFC3339)))
+	}
+	set(time.Now().Add(-time.Hour))
+	b.press("Save").sees("Must lie in the future").looks("team-expiry-refused")
+	set(end)
+	b.press("Save").sees("ends in 2 days").has(row(amir), "ends in 2 days").looks("team-expires")
+	if got := field(s.call("GET", team+"/members/"+amir.id, omar.token, nil), "expires_at"); got != end.Format(time.RFC3339) {
+		t.Errorf("the membership ends at %s", got)
+	}
+	b.open("/dashboard/team/members/"+amir.id).sees("Membership", "ends in 2 days", "North").looks("team-member-expires")
+
+	// Saving what else is on a card keeps the ends that are there.
+	b.open("/dashboard/team/members/" + amir.id + "/sites").press("Save").sees("were changed")
+	b.open("/dashboard/team/members/" + amir.id + "/expiry")
+	b.run(`document.querySelector("[name=expires_at]").value = ""`)
+	b.press("Save").sees("doesn't end by itself")
+	member := s.call("GET", team+"/members/"+amir.id, omar.token, nil)
+	grant, _ := member["sites"].([]any)[0].(map[string]any)
+	if field(member, "expires_at") != "" || grant["expires_at"] != end.Format(time.RFC3339) {
+		t.Errorf("the member is %v", member)
+	}
+}
