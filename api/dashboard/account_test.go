@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/webauthn"
 	"github.com/chromedp/chromedp"
 	"github.com/pquerna/otp/totp"
@@ -44,16 +43,6 @@ func (b *tab) authenticator() {
 		}})
 		return chromedp.Void{}, err
 	})
-}
-
-// withoutScript turns JavaScript off.
-func (b *tab) withoutScript() *tab {
-	b.t.Helper()
-	b.do(func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
-		_, err := cdp.Call(ctx, t, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
-		return chromedp.Void{}, err
-	})
-	return b
 }
 
 func TestNamePasswordAndSessions(t *testing.T) {

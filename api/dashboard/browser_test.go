@@ -320,9 +320,7 @@ func (b *tab) choose(label, value string) *tab {
 func (b *tab) press(name string) *tab {
 	b.t.Helper()
 	target := shown(`button, a[href], input[type="submit"], summary`, name)
-	b.do(chromedp.WaitVisible(target))
-	b.run("(" + string(target) + `)?.scrollIntoView({block: "center", behavior: "instant"})`)
-	b.do(chromedp.Click(target))
+	b.do(chromedp.WaitVisible(target), chromedp.Click(target))
 	return b
 }
 
@@ -386,6 +384,7 @@ func eval[T any](b *tab, expression string) T {
 func (b *tab) scheme(name string) {
 	b.t.Helper()
 	b.do(func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
+		//nolint:misspell // the names of CSS
 		features := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}, {Name: "prefers-reduced-motion", Value: "reduce"}}
 		_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: features})
 		return chromedp.Void{}, err

@@ -55,6 +55,7 @@ func (b *tab) looks(name string) *tab {
 
 func (b *tab) picture(name string) {
 	b.t.Helper()
+	b.run(`scrollTo(0, 0)`) // what is fixed on the screen is drawn where it stands
 	picture, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
 	if err != nil {
 		b.t.Fatal(err)
