@@ -253,7 +253,7 @@ func TestNoOperationReachesIntoAnotherTeam(t *testing.T) {
 	}
 	invitation := their("/invitations", map[string]any{"email": newEmail(), "role": "member"})
 	foreign := map[string]string{
-		"team": theirs.team, "user": member.id, "site": site,
+		"team": theirs.team, "user": member.id, "site": site, "position": fmt.Sprint(invitation.position()),
 		"role":                their("/roles", map[string]any{"name": "Their own", "level": 1, "permissions": []string{"team:read"}}).text("key"),
 		"invitations":         invitation.text("id"),
 		"api-keys":            their("/api-keys", map[string]any{"name": "Key", "role": "member"}).text("id"),

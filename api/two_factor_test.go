@@ -174,6 +174,8 @@ func (w *world) anyPath(path string, a account) string {
 			parts[i] = idAfter[parts[i-1]] + "_" + strings.Repeat("0", 26)
 		case "{role}":
 			parts[i] = "viewer"
+		case "{position}":
+			parts[i] = "1"
 		case "{token}":
 			parts[i] = strings.Repeat("A", 86)
 		}
