@@ -138,8 +138,8 @@ func TestAuthenticatorAppAndRecoveryCodes(t *testing.T) {
 
 	b.open("/dashboard/account").press("New codes").fill("Your password", "not the password").press("Get new codes").sees("Get new recovery codes?").looks("account-codes-refused")
 	b.fill("Your password", password).press("Get new codes").sees("Those of before work no more", "Keep your recovery codes")
-	b.press("I have kept them").sees("10 codes left of 10")
-	b.press("Turn off").sees("the password alone signs you in").looks("account-authenticator-off")
+	b.press("I have kept them").until("for the page under the dialog", `!document.querySelector("dialog[open]")`)
+	b.sees("10 codes left of 10").press("Turn off").sees("the password alone signs you in").looks("account-authenticator-off")
 	b.fill("Your password", "not the password").press("Turn off")
 	b.until("to see a refusal", `document.querySelector("dialog[open] [role=alert]")`)
 	b.fill("Your password", password).press("Turn off").sees("The authenticator app is removed", "Password only")

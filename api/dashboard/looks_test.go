@@ -23,10 +23,10 @@ var axe string
 // width of a phone. With -screenshots it also keeps pictures of it.
 func (b *tab) looks(name string) *tab {
 	b.t.Helper()
-	b.run(axe)
 	for _, scheme := range []string{"dark", "light"} {
 		b.scheme(scheme)
-		violations := eval[[]string](b, `axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations.flatMap(v =>
+		violations := eval[[]string](b, axe+`;
+			axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations.flatMap(v =>
 			v.nodes.map(n => v.id + ": " + n.html.slice(0, 200) + " " + n.failureSummary.replace(/\s+/g, " "))))`)
 		for _, violation := range violations {
 			b.t.Errorf("%s, %s: %s", name, scheme, violation)

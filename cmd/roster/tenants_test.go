@@ -208,8 +208,8 @@ func TestTenants(t *testing.T) {
 			for field, want := range map[string]string{
 				"name": "[olga ada mark mia vera]", "role": "[owner admin manager member viewer]",
 				"email": "[olga@example.com ada@example.com mark@example.com mia@example.com vera@example.com]",
-				"actions": "[[] [change_role edit_permissions remove] [change_role edit_permissions remove] " +
-					"[change_role edit_permissions remove] [change_role edit_permissions remove]]",
+				"actions": "[[] [change_role edit_permissions edit_expiry remove] [change_role edit_permissions edit_expiry remove] " +
+					"[change_role edit_permissions edit_expiry remove] [change_role edit_permissions edit_expiry remove]]",
 			} {
 				if got := fmt.Sprint(list.pluck("data", field)); got != want {
 					t.Errorf("%s: %s", field, got)
@@ -224,7 +224,7 @@ func TestTenants(t *testing.T) {
 		"the actions shown to an admin and to a manager are those that they have": func(t *testing.T, c tenant) {
 			second := c.join("alf@example.com", "admin")
 			shown := c.admin.get(c.path("/members")).is(200)
-			want := "[[] [] [change_role edit_permissions remove] [change_role edit_permissions remove] [change_role edit_permissions remove] [remove]]"
+			want := "[[] [] [change_role edit_permissions edit_expiry remove] [change_role edit_permissions edit_expiry remove] [change_role edit_permissions edit_expiry remove] [edit_expiry remove]]"
 			if got := fmt.Sprint(shown.pluck("data", "actions")); got != want || shown.text("data.5.user_id") != second.id {
 				t.Errorf("an admin: %s", got)
 			}
