@@ -136,7 +136,9 @@ func TestAuthenticatorAppAndRecoveryCodes(t *testing.T) {
 	in.open("/signin/two-factor").fill("Code", "123456").press("Sign in").sees("Begin again", "Sign in to D").looks("two-factor-over")
 	in.open("/signin/two-factor").sees("Sign in to D")
 
-	b.open("/dashboard/account").press("New codes").fill("Your password", "not the password").press("Get new codes").sees("Get new recovery codes?").looks("account-codes-refused")
+	b.open("/dashboard/account").press("New codes").fill("Your password", "not the password").press("Get new codes")
+	b.until("to see a refusal", `document.querySelector("[role=alert]")`)
+	b.looks("account-codes-refused")
 	b.fill("Your password", password).press("Get new codes").sees("Those of before work no more", "Keep your recovery codes")
 	b.press("I have kept them").until("for the page under the dialog", `!document.querySelector("dialog[open]")`)
 	b.sees("10 codes left of 10").press("Turn off").sees("the password alone signs you in").looks("account-authenticator-off")

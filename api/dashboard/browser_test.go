@@ -284,7 +284,11 @@ func shown(selector, text string) chromedp.JSPath {
 		const wanted = %q;
 		const top = document.querySelector("dialog[open]") ?? document;
 		const name = e => (e.getAttribute("aria-label") ?? e.innerText ?? "").trim().replace(/\s+/g, " ");
-		const all = [...top.querySelectorAll(%q)].filter(e => e.checkVisibility({visibilityProperty: true}) && !e.disabled);
+		const ready = e => { // what htmx is to act on, once it knows of it
+			const acts = e.closest("[hx-get], [hx-post]");
+			return !acts || !window.htmx || acts.hasAttribute("data-htmx-powered");
+		};
+		const all = [...top.querySelectorAll(%q)].filter(e => e.checkVisibility({visibilityProperty: true}) && !e.disabled && ready(e));
 		return all.find(e => name(e) === wanted) ?? all.find(e => name(e).startsWith(wanted)) ?? null;
 	})()`, text, selector))
 }
@@ -375,7 +379,7 @@ func eval[T any](b *tab, expression string) T {
 	defer cancel()
 	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 	if err != nil {
-		b.t.Fatalf("%s: %v", expression, err)
+		b.t.Fatalf("%.200s: %v", expression[max(0, len(expression)-200):], err)
 	}
 	return value
 }
