@@ -46,9 +46,11 @@ type asset struct{ path, contentType, policy, content, zipped string }
 func newAsset(name, contentType, content string) asset {
 	hash := sha256.Sum256([]byte(content))
 	var zipped strings.Builder
-	writer := gzip.NewWriter(&zipped)
+	writer, _ := zippers.Get().(*gzip.Writer) // one for all files: each takes a megabyte
+	writer.Reset(&zipped)
 	_, _ = writer.Write([]byte(content)) // a Builder takes everything
 	_ = writer.Close()
+	zippers.Put(writer)
 	return asset{
 		path: "/assets/" + hex.EncodeToString(hash[:8]) + "/" + name, contentType: contentType,
 		content: content, zipped: zipped.String(),
