@@ -134,7 +134,7 @@ func changePassword(v *visit) error {
 }
 
 func endSession(v *visit) error {
-	_, err := v.send(http.MethodDelete, "/v1/sessions/"+url.PathEscape(chi.URLParam(v.r, "id")), nil, nil)
+	_, err := v.send(http.MethodDelete, "/v1/sessions/"+url.PathEscape(v.part("id")), nil, nil)
 	if problem, ok := errors.AsType[*Problem](err); err != nil && (!ok || problem.Status != http.StatusNotFound) {
 		return err
 	}

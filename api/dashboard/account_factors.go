@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/a-h/templ"
-	"github.com/go-chi/chi/v5"
 )
 
 // The second factors of the reader's account.
@@ -117,11 +116,11 @@ func (v *visit) passkey() (*Passkey, error) {
 		return nil, err
 	}
 	for i := range passkeys.Data {
-		if passkeys.Data[i].ID == chi.URLParam(v.r, "id") {
+		if passkeys.Data[i].ID == v.part("id") {
 			return &passkeys.Data[i], nil
 		}
 	}
-	return nil, &Problem{Status: http.StatusNotFound, Code: "not_found", Detail: "There is no such passkey. It may have been removed already."}
+	return nil, absent("There is no such passkey. It may have been removed already.")
 }
 
 func removePasskeyPage(v *visit) error {

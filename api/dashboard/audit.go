@@ -83,33 +83,18 @@ func (v *visit) teller(entries ...logEntry) (*teller, error) {
 			t.roles[e.Target.ID] = cmp.Or(t.roles[e.Target.ID], name)
 		}
 	}
-	var roles Page[Role]
-	if err := v.get(v.teamPath("/roles"), &roles); err != nil {
+	roles, err := v.roles()
+	if err != nil {
 		return nil, err
 	}
-	for _, role := range roles.Data {
+	for _, role := range roles {
 		t.roles[role.Key] = role.Name
 	}
-	if !v.catalog.Rules.Sites {
-		return t, nil
-	}
-	sites, err := v.sitesNow()
+	sites, err := v.sites()
 	for _, site := range sites {
 		t.sites[site.ID] = site.Name
 	}
 	return t, err
-}
-
-// logSite is a site as it is called now.
-type logSite struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
-}
-
-func (v *visit) sitesNow() ([]logSite, error) {
-	var sites Page[logSite]
-	err := v.get(v.teamPath("/sites"), &sites)
-	return sites.Data, err
 }
 
 // filterOption is an option of a filter.
@@ -158,12 +143,12 @@ func (v *visit) people(filter logFilter, entries []logEntry) (groups []optionGro
 	}
 	group("Former members", former)
 	if v.team.may("manage_api_keys") {
-		var keys Page[logSite]
-		if err := v.get(v.teamPath("/api-keys"), &keys); err != nil {
+		keys, err := v.keys()
+		if err != nil {
 			return nil, false, err
 		}
 		var choices []filterOption
-		for _, key := range keys.Data {
+		for _, key := range keys {
 			choices = append(choices, filterOption{key.ID, key.Name})
 		}
 		group("API keys", choices)
@@ -251,8 +236,7 @@ func entryPage(v *visit) error {
 // change reads what was recorded at a position.
 func (v *visit) change() (*changePage, error) {
 	var found Page[logEntry]
-	position := url.PathEscape(chi.URLParam(v.r, "position"))
-	if err := v.get(v.teamPath("/audit-events/"+position+"?limit=50"), &found); err != nil {
+	if err := v.get(v.at("audit-events", v.part("position"))+"?limit=50", &found); err != nil {
 		if problem, ok := errors.AsType[*Problem](err); ok && problem.Status == http.StatusUnprocessableEntity {
 			problem.Status, problem.Detail = http.StatusNotFound, "There is no such entry."
 		}

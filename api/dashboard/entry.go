@@ -47,8 +47,8 @@ func signUpPage(v *visit) error {
 	if v.me != nil {
 		return v.to("/dashboard")
 	}
-	var standard Catalog
-	if err := v.get("/v1/catalog", &standard); err != nil {
+	standard, err := v.standardCatalog()
+	if err != nil {
 		return err
 	}
 	return v.show(http.StatusOK, signUpForm(v, v.form(), standard.Labels))
@@ -60,9 +60,9 @@ func signUp(v *visit) error {
 		"name": form.Get("name"), "email": form.Get("email"), "password": form.Get("password"), "team_name": strings.TrimSpace(form.Get("team_name")),
 	}, nil)
 	if err != nil {
-		var standard Catalog
-		if err := v.get("/v1/catalog", &standard); err != nil {
-			return err
+		standard, unknown := v.standardCatalog()
+		if unknown != nil {
+			return unknown
 		}
 		return v.again(err, form, func(form *Form) templ.Component { return signUpForm(v, form, standard.Labels) })
 	}

@@ -6,7 +6,6 @@ import (
 	"net/url"
 
 	"github.com/a-h/templ"
-	"github.com/go-chi/chi/v5"
 )
 
 func forgotPage(v *visit) error { return v.show(http.StatusOK, forgotForm(v, v.form())) }
@@ -22,7 +21,7 @@ func forgot(v *visit) error {
 
 // token is the secret part of the link that was opened, as a part of a path.
 func (v *visit) token() string {
-	token := chi.URLParam(v.r, "token")
+	token := v.part("token")
 	if token == "" {
 		token = v.r.FormValue("invite")
 	}

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/go-chi/chi/v5"
 )
 
 // whyPage answers whether a member may do something, and why.
@@ -19,7 +17,7 @@ type whyPageContent struct {
 	permission string
 	site       string
 	asOf       string
-	sites      []logSite
+	sites      []Site
 	answer     *explanation
 	form       *Form
 	tell       *teller
@@ -57,12 +55,10 @@ func whyPath(user string) string { return "/dashboard/team/members/" + url.PathE
 
 func whyPage(v *visit) error {
 	shown := &whyPageContent{
-		user: chi.URLParam(v.r, "user"), permission: v.r.FormValue("permission"), site: v.r.FormValue("site"), asOf: v.r.FormValue("as_of"),
+		user: v.part("user"), permission: v.r.FormValue("permission"), site: v.r.FormValue("site"), asOf: v.r.FormValue("as_of"),
 		form: v.form(),
 	}
-	if at, err := time.Parse("2006-01-02T15:04:05", shown.asOf); err == nil { // of the field, without a script
-		shown.asOf = at.Format(time.RFC3339)
-	} else if at, err := time.Parse("2006-01-02T15:04", shown.asOf); err == nil {
+	if at, err := fieldMoment(shown.asOf); err == nil { // without a script
 		shown.asOf = at.Format(time.RFC3339)
 	}
 	if shown.permission == "" {
@@ -72,13 +68,11 @@ func whyPage(v *visit) error {
 	if shown.tell, err = v.teller(); err != nil {
 		return err
 	}
-	if v.catalog.Rules.Sites {
-		if shown.sites, err = v.sitesNow(); err != nil {
-			return err
-		}
-		if shown.site == "" && len(shown.sites) > 0 && v.ofSite(shown.permission) {
-			shown.site = shown.sites[0].ID // one has to be named
-		}
+	if shown.sites, err = v.sites(); err != nil {
+		return err
+	}
+	if shown.site == "" && len(shown.sites) > 0 && v.ofSite(shown.permission) {
+		shown.site = shown.sites[0].ID // one has to be named
 	}
 	query := url.Values{"user": {shown.user}, "permission": {shown.permission}}
 	if shown.site != "" && v.ofSite(shown.permission) {
@@ -127,7 +121,7 @@ func (v *visit) permissionChoices(chosen string) (groups []optionGroup) {
 		for _, action := range resource.Actions {
 			permission := resource.Key + ":" + action
 			known = known || permission == chosen
-			group.choices = append(group.choices, filterOption{permission, resource.Name + ": " + strings.ToLower(inWords(action))})
+			group.choices = append(group.choices, filterOption{permission, v.permissionName(permission)})
 		}
 		groups = append(groups, group)
 	}
@@ -177,7 +171,7 @@ func (p *whyPageContent) can() string {
 
 // reason is why, in a sentence with the team's own words.
 func (v *visit) reason(p *whyPageContent) string {
-	labels, role, what := v.catalog.Labels, p.tell.role(p.answer.Role), v.permissionInWords(p.answer.Permission)
+	labels, role, what := v.catalog.Labels, p.tell.role(p.answer.Role), v.permissionName(p.answer.Permission)
 	site := cmp.Or(labels.Site, "site")
 	switch p.answer.Reason {
 	case "role":
@@ -208,17 +202,6 @@ func (v *visit) reason(p *whyPageContent) string {
 		return "The " + labels.Team + " asks for a second factor, and this member has none yet."
 	}
 	return p.answer.Text
-}
-
-// permissionInWords is "Orders: update" for orders:update.
-func (v *visit) permissionInWords(permission string) string {
-	key, action, _ := strings.Cut(permission, ":")
-	for _, resource := range v.catalog.Resources {
-		if resource.Key == key {
-			return resource.Name + ": " + strings.ToLower(inWords(action))
-		}
-	}
-	return permission
 }
 
 // steps are the events behind the answer, as entries of the log.

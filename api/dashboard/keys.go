@@ -62,7 +62,7 @@ func (v *visit) keyRoles() (all []keyRole, err error) {
 	if err != nil {
 		return nil, err
 	}
-	own := levelOf(roles, v.team.Role)
+	own := roles.find(v.team.Role).Level
 	for i, role := range roles {
 		why := ""
 		switch {
@@ -90,14 +90,10 @@ func (h held) all(permissions []string) bool {
 
 // held are the reader's own permissions: those of the role, with the overrides
 // where the reader may know them.
-func (v *visit) held(roles []Role) (held, error) {
+func (v *visit) held(roles roleBook) (held, error) {
 	has := held{}
-	for _, role := range roles {
-		if role.Key == v.team.Role {
-			for _, permission := range role.Permissions {
-				has[permission] = true
-			}
-		}
+	for _, permission := range roles.find(v.team.Role).Permissions {
+		has[permission] = true
 	}
 	self, err := v.person(v.me.User.ID)
 	if err != nil || self == nil {
@@ -110,15 +106,6 @@ func (v *visit) held(roles []Role) (held, error) {
 		delete(has, permission)
 	}
 	return has, nil
-}
-
-func levelOf(roles []Role, key string) int {
-	for i := range roles {
-		if roles[i].Key == key {
-			return roles[i].Level
-		}
-	}
-	return 0
 }
 
 // lifetimes are the ends that are offered for a key, in days.

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-func keysView(v *visit, keys []Key, roles []Role) templ.Component {
+func keysView(v *visit, keys []Key, roles roleBook) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -156,7 +156,7 @@ func keysView(v *visit, keys []Key, roles []Role) templ.Component {
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}
-					templ_7745c5c3_Err = badge("role", roleName(roles, key.Role)).Render(ctx, templ_7745c5c3_Buffer)
+					templ_7745c5c3_Err = badge("role", roles.name(key.Role)).Render(ctx, templ_7745c5c3_Buffer)
 					if templ_7745c5c3_Err != nil {
 						return templ_7745c5c3_Err
 					}

@@ -52,7 +52,7 @@ func mailboxPage(v *visit) error {
 		return err
 	}
 	shown := &mailboxContent{query: strings.TrimSpace(v.r.FormValue("q")), view: v.r.FormValue("view"), total: len(box.Data)}
-	id := chi.URLParam(v.r, "id")
+	id := v.part("id")
 	for i := range box.Data {
 		l := &box.Data[i]
 		l.From, l.To = bare(l.From), bare(l.To)

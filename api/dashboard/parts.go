@@ -115,13 +115,24 @@ func momentIn(text string) (*time.Time, error) {
 	if text == "" {
 		return nil, nil
 	}
-	for _, layout := range []string{time.RFC3339, fieldLayout + ":05", fieldLayout} {
-		if at, err := time.Parse(layout, text); err == nil {
-			at = at.UTC()
-			return &at, nil
-		}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		at, err = fieldMoment(text)
 	}
-	return nil, errors.New("must be a date and a time")
+	if err != nil {
+		return nil, errors.New("must be a date and a time")
+	}
+	at = at.UTC()
+	return &at, nil
+}
+
+// fieldMoment reads what such a field sends by itself.
+func fieldMoment(text string) (time.Time, error) {
+	at, err := time.Parse(fieldLayout, text)
+	if err != nil {
+		return time.Parse(fieldLayout+":05", text)
+	}
+	return at, nil
 }
 
 // localField is what was sent of such a field, as its value.

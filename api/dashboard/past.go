@@ -24,7 +24,7 @@ type thenPage struct {
 	then        *teller // with the names of that time
 	members     Page[Member]
 	invitations Page[thenInvitation]
-	roles       []Role
+	roles       roleBook
 	changes     []difference
 }
 

@@ -158,7 +158,7 @@ type reviewContent struct {
 func (v *visit) review() (*reviewContent, error) {
 	shown := &reviewContent{}
 	query := url.Values{"limit": {"100"}, "page_token": {v.r.URL.Query().Get("page_token")}}
-	path := v.teamPath("/access-reviews/" + url.PathEscape(chi.URLParam(v.r, "review")) + "?" + query.Encode())
+	path := v.at("access-reviews", v.part("review")) + "?" + query.Encode()
 	if err := v.get(path, &shown.accessReview); err != nil {
 		return nil, err
 	}
@@ -188,13 +188,13 @@ func (r *accessReview) decisionPath(user string) string {
 	return r.path() + "/people/" + url.PathEscape(user)
 }
 
-// person finds one person of a review.
+// underReview finds one person of a review.
 func (v *visit) underReview() (review *accessReview, member *Member, err error) {
 	review, member = &accessReview{}, &Member{}
-	if err := v.get(v.teamPath("/access-reviews/"+url.PathEscape(chi.URLParam(v.r, "review"))+"?limit=1"), review); err != nil {
+	if err := v.get(v.at("access-reviews", v.part("review"))+"?limit=1", review); err != nil {
 		return nil, nil, err
 	}
-	err = v.get(v.teamPath("/members/"+url.PathEscape(chi.URLParam(v.r, "user"))), member)
+	err = v.get(v.at("members", v.part("user")), member)
 	return review, member, err
 }
 

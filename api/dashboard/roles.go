@@ -28,7 +28,7 @@ func (r *Role) can(permission string) bool { return slices.Contains(r.Permission
 
 // roleForm is what the form of a role needs to be shown.
 type roleForm struct {
-	roles []Role
+	roles roleBook
 	held  held // by the reader, who gives nothing else
 	level int  // of the reader, who defines below it
 	role  *Role
@@ -43,7 +43,7 @@ func (v *visit) roleForm(key string) (*roleForm, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &roleForm{roles: roles, level: levelOf(roles, v.team.Role)}
+	f := &roleForm{roles: roles, level: roles.find(v.team.Role).Level}
 	if f.held, err = v.held(roles); err != nil || key == "" {
 		return f, err
 	}
@@ -171,7 +171,7 @@ func editRole(v *visit) error {
 // roleUse is who has a role that is to be deleted.
 type roleUse struct {
 	role    *Role
-	roles   []Role
+	roles   roleBook
 	members []Member // the first of them
 	more    int      // how many members there are beside those
 	invited int

@@ -1,9 +1,7 @@
 package dashboard
 
 import (
-	"errors"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 	"unicode"
@@ -45,53 +43,8 @@ func (d *Dashboard) settingsRoutes(router chi.Router) {
 	at("/dashboard/subscribe/{plan}", planChangePage, nil)
 }
 
-// at is a path of the interface below the active team, made of parts that may
-// hold anything.
-func (v *visit) at(parts ...string) string {
-	for i, part := range parts {
-		parts[i] = url.PathEscape(part)
-	}
-	return v.teamPath("/" + strings.Join(parts, "/"))
-}
-
-// part is a part of the page's path.
-func (v *visit) part(name string) string { return chi.URLParam(v.r, name) }
-
-// absent is the refusal for a page that a team doesn't have.
-func absent(detail string) error {
-	return &Problem{Status: http.StatusNotFound, Code: "not_found", Detail: detail}
-}
-
-// denied is the refusal for a page that isn't for the reader.
-func denied(detail string) error {
-	return &Problem{Status: http.StatusForbidden, Code: "not_permitted", Detail: detail}
-}
-
-// faulty is the refusal of a form whose field the page itself finds at fault.
-func faulty(field, detail string) *Problem {
-	problem := &Problem{Status: http.StatusUnprocessableEntity, Code: "invalid_field", Detail: "Look at the field below."}
-	problem.Errors = append(problem.Errors, struct {
-		Pointer string `json:"pointer"`
-		Detail  string `json:"detail"`
-	}{"#/" + field, detail})
-	return problem
-}
-
-// hasCode tells whether the interface refused for one reason.
-func hasCode(err error, code string) bool {
-	problem, ok := errors.AsType[*Problem](err)
-	return ok && problem.Code == code
-}
-
 // owns tells whether the reader is the owner of the active team.
 func (v *visit) owns() bool { return v.team.OwnerID == v.me.User.ID }
-
-// roles are those of the active team, from the highest, which is the owner's.
-func (v *visit) roles() ([]Role, error) {
-	var roles Page[Role]
-	err := v.get(v.teamPath("/roles"), &roles)
-	return roles.Data, err
-}
 
 // person is a member, as far as the reader may know of them; nil for one who
 // isn't there.
@@ -114,7 +67,7 @@ func (v *visit) person(id string) (*Member, error) {
 type settings struct {
 	owner    *Member // nil when the reader may not know
 	policy   Policy
-	roles    []Role
+	roles    roleBook
 	transfer *PendingTransfer // pending; nil for none, or when the reader may not know
 	heir     *Member          // whom it is to
 }
@@ -194,20 +147,11 @@ func (s *settings) requirement() string {
 	return "Nobody has to sign in with a second factor."
 }
 
-func roleNames(roles []Role, keys []string) (names []string) {
+func roleNames(roles roleBook, keys []string) (names []string) {
 	for _, key := range keys {
-		names = append(names, roleName(roles, key))
+		names = append(names, roles.name(key))
 	}
 	return names
-}
-
-func roleName(roles []Role, key string) string {
-	for i := range roles {
-		if roles[i].Key == key {
-			return roles[i].Name
-		}
-	}
-	return key
 }
 
 // either joins names: "Owner, Admin or Manager".

@@ -10,6 +10,7 @@ import (
 
 // heirs are the members who may become the owner, as many as fit the card.
 type heirs struct {
+	roles roleBook
 	found []Member
 	query string
 	more  bool
@@ -25,7 +26,7 @@ func (v *visit) heirs() (*heirs, error) {
 	if why := v.whyNoTransfer(s); why != "" {
 		return nil, denied(why)
 	}
-	h := &heirs{query: v.r.FormValue("query")}
+	h := &heirs{roles: s.roles, query: v.r.FormValue("query")}
 	var members Page[Member]
 	query := url.Values{"limit": {strconv.Itoa(heirsShown + 1)}, "query": {h.query}} // the owner may be one of them
 	if err := v.get(v.teamPath("/members?"+query.Encode()), &members); err != nil {
@@ -46,11 +47,7 @@ func transferPage(v *visit) error {
 	if err != nil {
 		return err
 	}
-	roles, err := v.roles()
-	if err != nil {
-		return err
-	}
-	return v.show(http.StatusOK, transferView(v, h, roles, v.form()))
+	return v.show(http.StatusOK, transferView(v, h, v.form()))
 }
 
 func requestTransfer(v *visit) error {
@@ -62,11 +59,7 @@ func requestTransfer(v *visit) error {
 		if unknown != nil {
 			return unknown
 		}
-		roles, unknown := v.roles()
-		if unknown != nil {
-			return unknown
-		}
-		return v.again(err, form, func(form *Form) templ.Component { return transferView(v, h, roles, form) })
+		return v.again(err, form, func(form *Form) templ.Component { return transferView(v, h, form) })
 	}
 	return v.done("/dashboard/settings", "They were sent a link. You stay the owner until they confirm.")
 }

@@ -59,9 +59,9 @@ func ownershipPanel(v *visit, s *settings) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			var templ_7745c5c3_Var3 string
-			templ_7745c5c3_Var3, templ_7745c5c3_Err = templ.JoinStringErrs(roleName(s.roles, v.catalog.Rules.PreviousOwnerRole))
+			templ_7745c5c3_Var3, templ_7745c5c3_Err = templ.JoinStringErrs(s.roles.name(v.catalog.Rules.PreviousOwnerRole))
 			if templ_7745c5c3_Err != nil {
-				return templ.Error{Err: templ_7745c5c3_Err, FileName: `api/dashboard/settings_ownership.templ`, Line: 18, Col: 113}
+				return templ.Error{Err: templ_7745c5c3_Err, FileName: `api/dashboard/settings_ownership.templ`, Line: 18, Col: 108}
 			}
 			_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var3))
 			if templ_7745c5c3_Err != nil {
@@ -267,7 +267,7 @@ func memberName(member *Member) templ.Component {
 	})
 }
 
-func transferView(v *visit, h *heirs, roles []Role, form *Form) templ.Component {
+func transferView(v *visit, h *heirs, form *Form) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -341,9 +341,9 @@ func transferView(v *visit, h *heirs, roles []Role, form *Form) templ.Component 
 						return templ_7745c5c3_Err
 					}
 					var templ_7745c5c3_Var14 string
-					templ_7745c5c3_Var14, templ_7745c5c3_Err = templ.JoinStringErrs(roleName(roles, v.catalog.Rules.PreviousOwnerRole))
+					templ_7745c5c3_Var14, templ_7745c5c3_Err = templ.JoinStringErrs(h.roles.name(v.catalog.Rules.PreviousOwnerRole))
 					if templ_7745c5c3_Err != nil {
-						return templ.Error{Err: templ_7745c5c3_Err, FileName: `api/dashboard/settings_ownership.templ`, Line: 80, Col: 148}
+						return templ.Error{Err: templ_7745c5c3_Err, FileName: `api/dashboard/settings_ownership.templ`, Line: 80, Col: 145}
 					}
 					_, templ_7745c5c3_Err = templ_7745c5c3_Buffer.WriteString(templ.EscapeString(templ_7745c5c3_Var14))
 					if templ_7745c5c3_Err != nil {
@@ -469,7 +469,7 @@ func transferView(v *visit, h *heirs, roles []Role, form *Form) templ.Component 
 						if templ_7745c5c3_Err != nil {
 							return templ_7745c5c3_Err
 						}
-						templ_7745c5c3_Err = badge("role", roleName(roles, member.Role)).Render(ctx, templ_7745c5c3_Buffer)
+						templ_7745c5c3_Err = badge("role", h.roles.name(member.Role)).Render(ctx, templ_7745c5c3_Buffer)
 						if templ_7745c5c3_Err != nil {
 							return templ_7745c5c3_Err
 						}

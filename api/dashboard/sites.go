@@ -15,19 +15,28 @@ type Site struct {
 	Members   *int      `json:"members"`
 }
 
-// sites are those that the reader reaches.
+// sites are those of the team that the reader reaches; none in a catalog without
+// sites.
 func (v *visit) sites() ([]Site, error) {
 	if !v.catalog.Rules.Sites {
-		return nil, absent("This " + v.catalog.Labels.Team + " isn't divided any further.")
+		return nil, nil
 	}
 	var sites Page[Site]
 	err := v.get(v.teamPath("/sites"), &sites)
 	return sites.Data, err
 }
 
+// divided is sites for the pages that a catalog without sites doesn't have.
+func (v *visit) divided() ([]Site, error) {
+	if !v.catalog.Rules.Sites {
+		return nil, absent("This " + v.catalog.Labels.Team + " isn't divided any further.")
+	}
+	return v.sites()
+}
+
 // site is the one that the page's path names.
 func (v *visit) site() (*Site, error) {
-	sites, err := v.sites()
+	sites, err := v.divided()
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +49,7 @@ func (v *visit) site() (*Site, error) {
 }
 
 func sitesPage(v *visit) error {
-	sites, err := v.sites()
+	sites, err := v.divided()
 	if err != nil {
 		return err
 	}
@@ -59,7 +68,7 @@ func newSitePage(v *visit) error {
 	if err := v.maySites(); err != nil {
 		return err
 	}
-	sites, err := v.sites()
+	sites, err := v.divided()
 	if err != nil {
 		return err
 	}

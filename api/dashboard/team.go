@@ -47,7 +47,7 @@ const membersOnPage = 25
 // teamData is what the team page shows.
 type teamData struct {
 	roles       roleBook
-	sites       []teamSite
+	sites       []Site
 	members     Page[Member]
 	invitations Page[teamInvitation]
 	invite      *inviteForm
@@ -55,12 +55,6 @@ type teamData struct {
 	query string
 	token string   // of this page of members
 	trail []string // of the pages before it; the first one's is empty
-}
-
-// teamSite is a site that the reader reaches.
-type teamSite struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
 }
 
 // teamInvitation is a pending invitation.
@@ -127,10 +121,10 @@ func (v *visit) teamData(form *inviteForm) (*teamData, error) {
 		return nil, err
 	}
 	var err error
-	if data.roles, err = v.teamRoles(); err != nil {
+	if data.roles, err = v.roles(); err != nil {
 		return nil, err
 	}
-	if data.sites, err = v.teamSites(); err != nil {
+	if data.sites, err = v.sites(); err != nil {
 		return nil, err
 	}
 	if v.team.may("invite") {
@@ -145,17 +139,6 @@ func (v *visit) invitationsQuery() string {
 		query.Set("page_token", token)
 	}
 	return query.Encode()
-}
-
-// sites are those of the team that the reader reaches; none in a catalog
-// without sites.
-func (v *visit) teamSites() ([]teamSite, error) {
-	if !v.catalog.Rules.Sites {
-		return nil, nil
-	}
-	var sites Page[teamSite]
-	err := v.get(v.teamPath("/sites"), &sites)
-	return sites.Data, err
 }
 
 // maxTrail bounds how far back one can page in an address.
@@ -207,7 +190,7 @@ func (d *teamData) siteName(v *visit, id string) string {
 	return "Another " + v.catalog.Labels.Site
 }
 
-// back is where a change leads: the list that it was made from, or the team.
+// backToTeam is where a change leads: the list that it was made from, or the team.
 func (v *visit) backToTeam() string {
 	back, err := url.Parse(v.r.FormValue("back"))
 	if err != nil || back.IsAbs() || back.Host != "" ||
@@ -219,11 +202,11 @@ func (v *visit) backToTeam() string {
 
 // ownMembershipPage is the team of somebody who may not see the others in it.
 func ownMembershipPage(v *visit) error {
-	roles, err := v.teamRoles()
+	roles, err := v.roles()
 	if err != nil {
 		return err
 	}
-	sites, err := v.teamSites()
+	sites, err := v.sites()
 	if err != nil {
 		return err
 	}
@@ -243,12 +226,7 @@ func (v *visit) seatCount() (s seatCount, capped bool) {
 	if taken.Limit == nil {
 		return s, false
 	}
-	s = seatCount{used: taken.Members + taken.Pending, limit: *taken.Limit, plan: v.team.Plan}
-	for _, plan := range v.catalog.Plans {
-		if plan.Key == v.team.Plan {
-			s.plan = plan.Name
-		}
-	}
+	s = seatCount{used: taken.Members + taken.Pending, limit: *taken.Limit, plan: v.planName(v.team.Plan)}
 	s.full = s.used >= s.limit
 	s.text = fmt.Sprintf("%s, %d pending", count(taken.Members, "member", "members"), taken.Pending)
 	if !v.catalog.Rules.OwnerTakesSeat {

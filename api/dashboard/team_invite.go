@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"github.com/go-chi/chi/v5"
 )
 
 // inviteForm is the form to invite with and, after it was sent, what became of
@@ -113,11 +111,11 @@ type invitationBody struct {
 func invite(v *visit) error {
 	form := inviteFormOf(v.filled())
 	people := addressees(form.Get("email"))
-	roles, err := v.teamRoles()
+	roles, err := v.roles()
 	if err != nil {
 		return err
 	}
-	sites, err := v.teamSites()
+	sites, err := v.sites()
 	if err != nil {
 		return err
 	}
@@ -155,7 +153,7 @@ func invite(v *visit) error {
 
 // chosenGrants are the roles on sites that were chosen in a form: one for every
 // site, or one of its own.
-func chosenGrants(form *Form, sites []teamSite) (grants []siteGrant) {
+func chosenGrants(form *Form, sites []Site) (grants []siteGrant) {
 	for _, site := range sites {
 		role := form.Get("site_" + site.ID)
 		if role == "" {
@@ -267,7 +265,7 @@ func (v *visit) invitation() (*teamInvitation, error) {
 			return nil, err
 		}
 		for i := range found.Data {
-			if found.Data[i].ID == chi.URLParam(v.r, "id") {
+			if found.Data[i].ID == v.part("id") {
 				return &found.Data[i], nil
 			}
 		}
@@ -285,7 +283,7 @@ func invitationPage(v *visit) error {
 	if err != nil {
 		return err
 	}
-	roles, err := v.teamRoles()
+	roles, err := v.roles()
 	if err != nil {
 		return err
 	}
@@ -300,7 +298,7 @@ func cancelInvitationPage(v *visit) error {
 	return v.show(http.StatusOK, cancelView(v, v.form(), invitation))
 }
 
-func invitationPath(v *visit) string { return v.teamPath("/invitations/" + chi.URLParam(v.r, "id")) }
+func invitationPath(v *visit) string { return v.at("invitations", v.part("id")) }
 
 func cancelInvitation(v *visit) error {
 	if _, err := v.send(http.MethodDelete, invitationPath(v), nil, nil); err != nil {

@@ -7,14 +7,13 @@ import (
 	"time"
 
 	"github.com/a-h/templ"
-	"github.com/go-chi/chi/v5"
 )
 
 // memberData is what the pages about one member show.
 type memberData struct {
 	Member
 	roles roleBook
-	sites []teamSite // that the reader reaches
+	sites []Site // that the reader reaches
 	form  *Form
 	back  string
 }
@@ -48,16 +47,16 @@ func (v *visit) member() (*memberData, error) {
 		return nil, err
 	}
 	var err error
-	if m.roles, err = v.teamRoles(); err != nil {
+	if m.roles, err = v.roles(); err != nil {
 		return nil, err
 	}
-	m.sites, err = v.teamSites()
+	m.sites, err = v.sites()
 	return m, err
 }
 
 // memberPath is of the interface.
 func (v *visit) memberPath(rest string) string {
-	return v.teamPath("/members/" + url.PathEscape(chi.URLParam(v.r, "user")) + rest)
+	return v.at("members", v.part("user")) + rest
 }
 
 // memberCard shows a page about a member that takes something the reader may
@@ -68,7 +67,7 @@ func memberCard(v *visit, action string, show func(*visit, *memberData) templ.Co
 		return err
 	}
 	if action != "" && !m.may(action) {
-		return &Problem{Status: http.StatusForbidden, Code: "not_permitted", Detail: "You may not do this to this member."}
+		return denied("You may not do this to this member.")
 	}
 	return v.show(http.StatusOK, show(v, m))
 }
@@ -106,7 +105,7 @@ func changeMemberRole(v *visit) error {
 	if err != nil {
 		return v.memberAgain(err, form, memberRoleView)
 	}
-	roles, err := v.teamRoles()
+	roles, err := v.roles()
 	if err != nil {
 		return err
 	}
@@ -154,7 +153,7 @@ func setMemberSites(v *visit) error {
 		}
 	}
 	for _, site := range m.Sites {
-		if !slices.ContainsFunc(m.sites, func(shown teamSite) bool { return shown.ID == site.SiteID }) {
+		if !slices.ContainsFunc(m.sites, func(shown Site) bool { return shown.ID == site.SiteID }) {
 			grants = append(grants, siteGrant{site.SiteID, site.Role, site.ExpiresAt})
 		}
 	}
@@ -178,30 +177,18 @@ func (m *memberData) siteRole(site string) string {
 	return ""
 }
 
-// teamKey is an API key.
-type teamKey struct {
-	Name      string `json:"name"`
-	Prefix    string `json:"prefix"`
-	Role      string `json:"role"`
-	Active    bool   `json:"active"`
-	CreatedBy struct {
-		ID string `json:"id"`
-	} `json:"created_by"`
-}
-
 // survivingKeys are the API keys that somebody made and that go on working
 // without them, as far as the reader may know.
-func (v *visit) survivingKeys(user string) ([]teamKey, error) {
+func (v *visit) survivingKeys(user string) ([]Key, error) {
 	if !v.team.may("manage_api_keys") {
 		return nil, nil
 	}
-	var keys Page[teamKey]
-	err := v.get(v.teamPath("/api-keys"), &keys)
-	return slices.DeleteFunc(keys.Data, func(key teamKey) bool { return !key.Active || key.CreatedBy.ID != user }), err
+	keys, err := v.keys()
+	return slices.DeleteFunc(keys, func(key Key) bool { return !key.Active || key.CreatedBy.ID != user }), err
 }
 
 func memberRemovePage(v *visit) error {
-	keys, err := v.survivingKeys(chi.URLParam(v.r, "user"))
+	keys, err := v.survivingKeys(v.part("user"))
 	if err != nil {
 		return err
 	}

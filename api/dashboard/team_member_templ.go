@@ -1750,7 +1750,7 @@ func memberExpiryView(v *visit, m *memberData) templ.Component {
 	})
 }
 
-func memberRemoveView(v *visit, m *memberData, keys []teamKey) templ.Component {
+func memberRemoveView(v *visit, m *memberData, keys []Key) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {

@@ -5,7 +5,7 @@ import "slices"
 // roleBook are the roles of a team, from the highest level to the lowest.
 type roleBook []Role
 
-func (v *visit) teamRoles() (roleBook, error) {
+func (v *visit) roles() (roleBook, error) {
 	var roles Page[Role]
 	err := v.get(v.teamPath("/roles"), &roles)
 	return roles.Data, err

@@ -1844,7 +1844,7 @@ func memberMenu(v *visit, m *memberData, back string) templ.Component {
 }
 
 // ownMembershipView is the team of somebody who may not see the others in it.
-func ownMembershipView(v *visit, role Role, sites []teamSite) templ.Component {
+func ownMembershipView(v *visit, role Role, sites []Site) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/a-h/templ"
+	"github.com/go-chi/chi/v5"
 	"github.com/google/uuid"
 )
 
@@ -114,6 +115,18 @@ func (v *visit) identify() error {
 
 // teamPath is a path of the interface below the active team.
 func (v *visit) teamPath(rest string) string { return "/v1/teams/" + v.team.ID + rest }
+
+// at is a path of the interface below the active team, made of parts that may
+// hold anything.
+func (v *visit) at(parts ...string) string {
+	for i, part := range parts {
+		parts[i] = url.PathEscape(part)
+	}
+	return v.teamPath("/" + strings.Join(parts, "/"))
+}
+
+// part is a part of the page's path.
+func (v *visit) part(name string) string { return chi.URLParam(v.r, name) }
 
 // get asks the interface for something.
 func (v *visit) get(path string, into any) error {
@@ -289,7 +302,7 @@ func (v *visit) note() string {
 		return ""
 	}
 	cookie, err := v.r.Cookie(noteCookie)
-	if err != nil || cookie.Value == "" || v.r.Header.Get("HX-Request") != "" { // a page that renews itself is not the one that was led to
+	if err != nil || cookie.Value == "" {
 		return ""
 	}
 	http.SetCookie(v.w, &http.Cookie{Name: noteCookie, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteLaxMode})
@@ -426,3 +439,29 @@ type Problem struct {
 }
 
 func (p *Problem) Error() string { return p.Code + ": " + p.Detail }
+
+// absent is the refusal for a page that a team doesn't have.
+func absent(detail string) error {
+	return &Problem{Status: http.StatusNotFound, Code: "not_found", Detail: detail}
+}
+
+// denied is the refusal for a page that isn't for the reader.
+func denied(detail string) error {
+	return &Problem{Status: http.StatusForbidden, Code: "not_permitted", Detail: detail}
+}
+
+// faulty is the refusal of a form whose field the page itself finds at fault.
+func faulty(field, detail string) *Problem {
+	problem := &Problem{Status: http.StatusUnprocessableEntity, Code: "invalid_field", Detail: "Look at the field below."}
+	problem.Errors = append(problem.Errors, struct {
+		Pointer string `json:"pointer"`
+		Detail  string `json:"detail"`
+	}{"#/" + field, detail})
+	return problem
+}
+
+// hasCode tells whether the interface refused for one reason.
+func hasCode(err error, code string) bool {
+	problem, ok := errors.AsType[*Problem](err)
+	return ok && problem.Code == code
+}
