@@ -20,6 +20,7 @@ type sqliteDB struct {
 	writer  *sqlite.Conn
 	turn    chan struct{} // holds one token; whoever has it uses the writer
 	readers sqliteReaders
+	log     *sqliteLog
 	busy    sync.Mutex // held by alone
 }
 
@@ -34,6 +35,10 @@ const (
 	// page that isn't in a connection's own cache, a page of a long log takes
 	// twice as long.
 	sqliteMap = "PRAGMA mmap_size = 1073741824"
+
+	// A power cut may undo the last transactions, never half of one: the
+	// checkpoint goes back with the rows, and they are applied again.
+	sqliteSync = "PRAGMA synchronous = NORMAL"
 
 	// Pages in the write-ahead log before they are copied into the file: 16
 	// MiB, four times SQLite's own choice, since each time costs two fsyncs that
@@ -56,13 +61,11 @@ func openSQLite(ctx context.Context, path string) (engine, error) {
 	db := &sqliteDB{writer: writer, turn: make(chan struct{}, 1)}
 	db.turn <- struct{}{}
 	for _, pragma := range []string{
-		// A power cut may undo the last transactions, never half of one: the
-		// checkpoint goes back with the rows, and they are applied again.
-		"PRAGMA synchronous = NORMAL",
+		sqliteSync,
 		"PRAGMA journal_size_limit = 67108864",
 		sqliteMap,
 		fmt.Sprintf("PRAGMA cache_size = -%d", sqliteCache),
-		fmt.Sprintf("PRAGMA wal_autocheckpoint = %d", sqliteCheckpoint),
+		"PRAGMA wal_autocheckpoint = 0", // sqliteLog does it
 	} {
 		if err := sqlitex.ExecuteTransient(writer, pragma, nil); err != nil {
 			return nil, errors.Join(sqliteFileError(path, err), writer.Close())
@@ -71,6 +74,10 @@ func openSQLite(ctx context.Context, path string) (engine, error) {
 	if db.readers, err = openSQLiteReaders(path, max(4, min(16, 2*runtime.GOMAXPROCS(0)))); err != nil {
 		return nil, errors.Join(sqliteFileError(path, err), writer.Close())
 	}
+	if db.log, err = openSQLiteLog(path); err != nil {
+		return nil, errors.Join(sqliteFileError(path, err), db.readers.close(cap(db.readers)), writer.Close())
+	}
+	db.log.start(db.pause)
 	return db, ctx.Err()
 }
 
@@ -101,8 +108,9 @@ func sqliteFileError(path string, err error) error {
 }
 
 func (db *sqliteDB) close() error {
+	stopped := db.log.close()
 	<-db.turn // never given back: nobody writes any more
-	return errors.Join(db.readers.close(cap(db.readers)), db.writer.Close())
+	return errors.Join(stopped, db.readers.close(cap(db.readers)), db.writer.Close())
 }
 
 func (db *sqliteDB) read(ctx context.Context, f func(querier) error) error {
@@ -142,6 +150,14 @@ func (db *sqliteDB) takeTurn(ctx context.Context) error {
 
 func (db *sqliteDB) endTurn() { db.turn <- struct{}{} }
 
+// pause runs f while nobody writes.
+func (db *sqliteDB) pause(ctx context.Context, f func()) {
+	if db.takeTurn(ctx) == nil {
+		defer db.endTurn()
+		f()
+	}
+}
+
 // transact needs the turn.
 func (db *sqliteDB) transact(ctx context.Context, f func(transaction) error) (err error) {
 	db.writer.SetInterrupt(ctx.Done())
@@ -167,6 +183,7 @@ func (db *sqliteDB) transact(ctx context.Context, f func(transaction) error) (er
 		return interrupted(ctx, err)
 	}
 	committed = true
+	db.log.wrote()
 	return nil
 }
 
@@ -236,9 +253,8 @@ func (db *sqliteDB) loading(ctx context.Context, on bool) error {
 	if on {
 		cache, checkpoint = sqliteLoadingCache, sqliteLoadingCheckpoint
 	}
-	return errors.Join(
-		setCache(db.writer, cache),
-		sqlitex.ExecuteTransient(db.writer, fmt.Sprintf("PRAGMA wal_autocheckpoint = %d", checkpoint), nil))
+	db.log.most = checkpoint
+	return setCache(db.writer, cache)
 }
 
 func setCache(conn *sqlite.Conn, kib int) error {
