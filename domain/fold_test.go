@@ -2,6 +2,7 @@ package domain_test
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -120,6 +121,33 @@ func TestFoldingNeverFailsWhateverHappened(t *testing.T) {
 			}
 			for _, r := range builtins["tenants"].Roles {
 				state.Assignable(by, r, now)
+			}
+		}
+	})
+}
+
+// Whatever happens to a clone, the team that it was made of is as it was.
+func TestACloneGoesItsOwnWay(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		state, same := domain.NewTeam(team, builtins), domain.NewTeam(team, builtins)
+		catalog := pick(t, "catalog", catalogNames)
+		var clone *domain.Team
+		for n := range 60 {
+			event, m := anyEvent(t, catalog), meta(n, as(owner), t0)
+			if n < 30 {
+				state.Apply(event, m)
+				same.Apply(event, m)
+				continue
+			}
+			if n == 30 {
+				clone = state.Clone()
+				if !reflect.DeepEqual(clone, state) {
+					t.Fatal("the clone is another")
+				}
+			}
+			clone.Apply(event, m)
+			if !reflect.DeepEqual(state, same) {
+				t.Fatalf("%T%+v of the clone changed the team", event, event)
 			}
 		}
 	})

@@ -515,6 +515,11 @@ func TestTeamKeepsItsInvariants(t *testing.T) {
 						t.Fatalf("%s: %v with %v", name, events, err)
 					}
 				}
+				clone := resumed.Clone()
+				m.foldOn(clone, cut, len(m.history))
+				if !reflect.DeepEqual(clone, m.team) || !reflect.DeepEqual(resumed, m.refold(cut)) {
+					t.Fatalf("cloned after %d of %d events, it or its clone has become another", cut, len(m.history))
+				}
 				m.foldOn(resumed, cut, len(m.history))
 				if !reflect.DeepEqual(resumed, m.team) {
 					t.Fatalf("folded in two parts, cut after %d of %d, it is another", cut, len(m.history))
