@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -22,9 +23,9 @@ const (
 	codeStreamNotFound     = 10059
 )
 
-// maxBatch is the most commits of one atomic append. Two aggregates that change
-// together are two commits; a batch is expensive.
-const maxBatch = 16
+// MaxAppend is the most commits of one append, which is what comes together in
+// a few milliseconds.
+const MaxAppend = 64
 
 const (
 	firstPause = 2 * time.Millisecond // before sending again; doubled each time
@@ -35,35 +36,23 @@ const (
 	maxRefusals = 8
 )
 
-// Append stores commits: one, or several of different streams, all or none. It
-// sets Position and Hash of each. When it returns nil, they are on disk and
-// stay. [ErrConflict] means that another commit has one of the versions and
+// Append stores commits, all or none: one, or several. Those of one stream
+// follow one another and have consecutive versions, and of these, all but the
+// first get their Previous here. It sets Position and Hash of each. When it
+// returns nil, they are on disk and stay. [ErrConflict] means that another commit has one of the versions and
 // nothing was stored, [ErrUnsettled] that time ran out. Any other error means
 // that nothing was stored.
 //
 // A lost acknowledgement is settled by asking the leader, so appending the
 // very same commit twice stores it once and succeeds twice.
 func (s *Store) Append(ctx context.Context, commits ...*Commit) error {
-	if len(commits) == 0 || len(commits) > maxBatch {
-		return fmt.Errorf("eventstore: an append takes 1 to %d commits", maxBatch)
-	}
-	records := make([]*record, len(commits))
-	for i, commit := range commits {
-		r, err := kinds.encodeCommit(commit)
-		if err != nil {
-			return err
-		}
-		for _, other := range records[:i] {
-			if other.commit.Stream == commit.Stream {
-				return errors.New("eventstore: two commits of one stream in one append: put their events into one commit")
-			}
-		}
-		records[i] = r
+	records, err := encodeAll(commits)
+	if err != nil {
+		return err
 	}
 	var last uint64
-	var err error
-	if len(records) == 1 && s.config.Replicas == 1 {
-		last, err = s.group.append(ctx, records[0])
+	if s.config.Replicas == 1 {
+		last, err = s.group.append(ctx, records)
 	} else {
 		last, err = s.store(ctx, records, false)
 	}
@@ -76,6 +65,30 @@ func (s *Store) Append(ctx context.Context, commits ...*Commit) error {
 		r.commit.Position = last - uint64(len(records)-1-i)
 	}
 	return nil
+}
+
+// encodeAll gives the stored form of commits that go together.
+func encodeAll(commits []*Commit) ([]*record, error) {
+	if len(commits) == 0 || len(commits) > MaxAppend {
+		return nil, fmt.Errorf("eventstore: an append takes 1 to %d commits", MaxAppend)
+	}
+	records := make([]*record, len(commits))
+	for i, commit := range commits {
+		if i > 0 && commit.Stream == commits[i-1].Stream {
+			commit.Previous = records[i-1].hash
+			if commit.Version != commits[i-1].Version+1 {
+				return nil, errors.New("eventstore: commits of one stream in one append must have consecutive versions")
+			}
+		} else if slices.ContainsFunc(commits[:i], func(c *Commit) bool { return c.Stream == commit.Stream }) {
+			return nil, errors.New("eventstore: commits of one stream in one append must follow one another")
+		}
+		record, err := kinds.encodeCommit(commit)
+		if err != nil {
+			return nil, err
+		}
+		records[i] = record
+	}
+	return records, nil
 }
 
 // store sends the records until their fate is known, and gives the position of

@@ -23,20 +23,21 @@ type group struct {
 
 	mu      sync.Mutex
 	queue   []*queued
+	waiting int // records in the queue
 	alone   int // appends on their way alone
 	batches int // on their way
 }
 
 // queued is an append that waits for its turn.
 type queued struct {
-	record *record
-	turn   chan turn // buffered
+	records []*record
+	turn    chan turn // buffered
 }
 
 // turn tells a queued append that it was stored, or that it is its turn to be
 // stored alone.
 type turn struct {
-	position  uint64 // 0: alone
+	position  uint64 // of its last record; 0: alone
 	uncertain bool   // a message of it may be on its way already
 }
 
@@ -54,16 +55,17 @@ const (
 	mostBatches = 1
 )
 
-// append stores one record, and gives its position.
-func (g *group) append(ctx context.Context, r *record) (uint64, error) {
+// append stores the records of one append, and gives the position of the last.
+func (g *group) append(ctx context.Context, records []*record) (uint64, error) {
 	g.mu.Lock()
 	if len(g.queue) == 0 && g.batches == 0 && g.alone < mostAlone || ctx.Err() != nil {
 		g.alone++
 		g.mu.Unlock()
-		return g.store1(ctx, r, false)
+		return g.storeAlone(ctx, records, false)
 	}
-	q := &queued{record: r, turn: make(chan turn, 1)}
+	q := &queued{records: records, turn: make(chan turn, 1)}
 	g.queue = append(g.queue, q)
+	g.waiting += len(records)
 	g.advance()
 	g.mu.Unlock()
 
@@ -73,25 +75,25 @@ func (g *group) append(ctx context.Context, r *record) (uint64, error) {
 	if t.position > 0 {
 		return t.position, nil
 	}
-	return g.store1(ctx, r, t.uncertain)
+	return g.storeAlone(ctx, records, t.uncertain)
 }
 
-// store1 stores a record alone.
-func (g *group) store1(ctx context.Context, r *record, uncertain bool) (uint64, error) {
+// storeAlone stores the records of one append, without others.
+func (g *group) storeAlone(ctx context.Context, records []*record, uncertain bool) (uint64, error) {
 	defer func() {
 		g.mu.Lock()
 		g.alone--
 		g.advance()
 		g.mu.Unlock()
 	}()
-	return g.store.store(ctx, []*record{r}, uncertain)
+	return g.store.store(ctx, records, uncertain)
 }
 
 // advance gives turns to those who can have one. The caller holds the lock.
 func (g *group) advance() {
 	for len(g.queue) > 0 {
 		switch {
-		case len(g.queue) >= smallestBatch && g.batches < mostBatches:
+		case g.waiting >= smallestBatch && g.batches < mostBatches:
 			g.batches++
 			go g.batch(g.take(largestBatch))
 		case g.batches == 0 && g.alone < mostAlone:
@@ -103,20 +105,26 @@ func (g *group) advance() {
 	}
 }
 
-// take takes the first ones out of the queue. The caller holds the lock.
+// take takes the first ones out of the queue: as many as have so many records
+// together, and one at least. The caller holds the lock.
 func (g *group) take(most int) []*queued {
-	n := min(most, len(g.queue))
+	n, records := 0, 0
+	for n < len(g.queue) && (n == 0 || records+len(g.queue[n].records) <= most) {
+		records += len(g.queue[n].records)
+		n++
+	}
 	taken := append([]*queued(nil), g.queue[:n]...)
 	rest := copy(g.queue, g.queue[n:])
 	clear(g.queue[rest:])
 	g.queue = g.queue[:rest]
+	g.waiting -= records
 	return taken
 }
 
 func (g *group) batch(members []*queued) {
-	records := make([]*record, len(members))
-	for i, member := range members {
-		records[i] = member.record
+	var records []*record
+	for _, member := range members {
+		records = append(records, member.records...)
 	}
 	last, err := g.store.send(g.store.closing, records)
 
@@ -125,16 +133,19 @@ func (g *group) batch(members []*queued) {
 	g.batches--
 	var refused *apiError
 	t := turn{uncertain: err != nil && !errors.As(err, &refused) && !errors.Is(err, errNotSent)}
-	for i, member := range members {
+	position := last - uint64(len(records))
+	for _, member := range members {
 		if err == nil {
-			t.position = last - uint64(len(members)-1-i)
+			// The messages of a batch lie one behind the other.
+			position += uint64(len(member.records))
+			t.position = position
 		} else {
 			g.alone++
 		}
 		member.turn <- t
 	}
 	if err != nil {
-		g.store.log.Debug("a batch of appends is stored one by one", "commits", len(members), "reason", err)
+		g.store.log.Debug("a batch of appends is stored one by one", "commits", len(records), "reason", err)
 	}
 	g.advance()
 }

@@ -2,17 +2,18 @@ package eventstore
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 )
 
-// crowd appends commits at the same time and makes them one batch. It gives
-// what became of each.
-func crowd(t *testing.T, s *Store, commits []*Commit) []error {
+// crowd makes appends at the same time, which become one batch. It gives what
+// became of each.
+func crowd(t *testing.T, s *Store, all ...[]*Commit) []error {
 	t.Helper()
-	if len(commits) != smallestBatch {
-		t.Fatalf("%d commits make no batch", len(commits))
+	if n := len(slices.Concat(all...)); n != smallestBatch {
+		t.Fatalf("%d commits make no batch", n)
 	}
 	occupy := func(n int) {
 		s.group.mu.Lock()
@@ -22,13 +23,22 @@ func crowd(t *testing.T, s *Store, commits []*Commit) []error {
 	occupy(mostAlone) // so that all of them queue
 	defer occupy(-mostAlone)
 	ctx := testContext(t)
-	errs := make([]error, len(commits))
+	errs := make([]error, len(all))
 	var appends sync.WaitGroup
-	for i, c := range commits {
-		appends.Go(func() { errs[i] = s.Append(ctx, c) })
+	for i, commits := range all {
+		appends.Go(func() { errs[i] = s.Append(ctx, commits...) })
 	}
 	appends.Wait()
 	return errs
+}
+
+// single makes an append of each commit.
+func single(commits []*Commit) [][]*Commit {
+	all := make([][]*Commit, len(commits))
+	for i := range commits {
+		all[i] = commits[i : i+1 : i+1]
+	}
+	return all
 }
 
 // newcomers are first commits of new streams.
@@ -77,7 +87,7 @@ func TestGroup(t *testing.T) {
 
 	t.Run("appends at the same time are one batch", func(t *testing.T) {
 		commits := newcomers()
-		for _, err := range crowd(t, s, commits) {
+		for _, err := range crowd(t, s, single(commits)...) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -88,13 +98,30 @@ func TestGroup(t *testing.T) {
 		}
 	})
 
+	t.Run("appends of several commits come along", func(t *testing.T) {
+		chain, pair, others := chained(newStream(), nil, 5), claim(newClaim()), newcomers()[7:]
+		for _, err := range crowd(t, s, append(single(others), chain, pair)...) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		checkStored(t, s, append(others, pair...))
+		stored, err := s.Load(testContext(t), chain[0].Stream, 0)
+		if err != nil || len(stored) != 5 || stored[4].Position != chain[4].Position || stored[4].Hash != chain[4].Hash {
+			t.Errorf("%d commits, %v", len(stored), err)
+		}
+		if n := batched(t, s, append(chain, pair...)); n != 7 {
+			t.Errorf("%d of 7 came in a batch", n)
+		}
+	})
+
 	t.Run("a conflict is that of one", func(t *testing.T) {
 		commits := newcomers()
 		taken := renamed(commits[5].Stream, nil, "taken")
 		if err := s.Append(testContext(t), taken); err != nil {
 			t.Fatal(err)
 		}
-		for i, err := range crowd(t, s, commits) {
+		for i, err := range crowd(t, s, single(commits)...) {
 			if (i == 5) != errors.Is(err, ErrConflict) || (i != 5) != (err == nil) {
 				t.Errorf("commit %d: %v", i, err)
 			}
@@ -106,7 +133,7 @@ func TestGroup(t *testing.T) {
 	t.Run("rivals in one batch", func(t *testing.T) {
 		commits := newcomers()
 		commits[1] = renamed(commits[0].Stream, nil, "rival")
-		errs := crowd(t, s, commits)
+		errs := crowd(t, s, single(commits)...)
 		if (errs[0] == nil) == (errs[1] == nil) || !errors.Is(errors.Join(errs[0], errs[1]), ErrConflict) {
 			t.Errorf("%v, %v", errs[0], errs[1])
 		}
@@ -119,7 +146,7 @@ func TestGroup(t *testing.T) {
 	t.Run("the acknowledgement is lost", func(t *testing.T) {
 		commits := newcomers()
 		f.loseAck(func() {})
-		for _, err := range crowd(t, s, commits) {
+		for _, err := range crowd(t, s, single(commits)...) {
 			if err != nil {
 				t.Error(err)
 			}
@@ -136,7 +163,7 @@ func TestGroup(t *testing.T) {
 		defer func() { s.config.AckTimeout = patient }()
 		commits := newcomers()
 		lost := f.muteAck()
-		for _, err := range crowd(t, s, commits) {
+		for _, err := range crowd(t, s, single(commits)...) {
 			if err != nil {
 				t.Error(err)
 			}
@@ -151,7 +178,7 @@ func TestGroup(t *testing.T) {
 		// what came before, is stored one by one as well: then the next is lost.
 		for range 20 {
 			commits := newcomers()
-			for _, err := range crowd(t, s, commits) {
+			for _, err := range crowd(t, s, single(commits)...) {
 				if err != nil {
 					t.Error(err)
 				}

@@ -3,6 +3,7 @@ package eventstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -67,6 +68,54 @@ func testBatch(t *testing.T, s *Store) {
 	next := renamed(user, batch[1], "next")
 	if err := s.Append(ctx, next); err != nil {
 		t.Errorf("after the batches: %v", err)
+	}
+}
+
+// chained are commits of one stream that follow one another and, but for the
+// first, don't know the hash of the one before.
+func chained(stream Stream, previous *Commit, n int) []*Commit {
+	commits := make([]*Commit, n)
+	for i := range commits {
+		commits[i] = renamed(stream, previous, fmt.Sprint("name ", i))
+		if i > 0 {
+			commits[i].Previous = Hash{}
+		}
+		previous = commits[i]
+	}
+	return commits
+}
+
+func testChained(t *testing.T, s *Store) {
+	ctx := testContext(t)
+	stream, other := newStream(), newStream()
+	first := extend(t, s, stream, nil, 1)
+	commits := append(chained(stream, first, 5), chained(other, nil, 3)...)
+	if err := s.Append(ctx, commits...); err != nil {
+		t.Fatal(err)
+	}
+	checkStored(t, s, commits[4:5])
+	checkStored(t, s, commits[7:])
+	for _, of := range []Stream{stream, other} {
+		stored, err := s.Load(ctx, of, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range stored {
+			if i > 0 && (stored[i].Previous != stored[i-1].Hash || stored[i].Position <= stored[i-1].Position) {
+				t.Errorf("version %d doesn't follow the one before", stored[i].Version)
+			}
+		}
+	}
+
+	// A rival has the third of the versions to come: none of them is stored.
+	last := commits[4]
+	late := chained(stream, last, 4)
+	taken := extend(t, s, stream, last, 3)
+	if err := s.Append(ctx, late...); !errors.Is(err, ErrConflict) {
+		t.Errorf("with versions that are taken: %v", err)
+	}
+	if n := count(t, s, stream); uint64(n) != taken.Version {
+		t.Errorf("%d versions instead of %d", n, taken.Version)
 	}
 }
 

@@ -112,8 +112,11 @@ func testRefusedCommits(t *testing.T, s *Store) {
 		}
 	}
 	one := renamed(stream, nil, "x")
+	two := renamed(stream, one, "y")
+	three := renamed(stream, two, "z")
 	for name, commits := range map[string][]*Commit{
-		"no commit": {}, "one stream twice": {one, renamed(stream, one, "y")}, "too many": make([]*Commit, maxBatch+1),
+		"no commit": {}, "one version twice": {one, renamed(stream, nil, "y")}, "a gap": {one, three}, "backwards": {two, one},
+		"scattered": {one, renamed(newStream(), nil, "x"), two}, "too many": make([]*Commit, MaxAppend+1),
 	} {
 		if err := s.Append(testContext(t), commits...); err == nil {
 			t.Errorf("%s was accepted", name)

@@ -41,6 +41,7 @@ func suite(t *testing.T, b backend) {
 	t.Run("20 racing writers leave no gap", func(t *testing.T) { testRacingWriters(t, s) })
 	t.Run("linearizable", func(t *testing.T) { testLinearizable(t, s) })
 	t.Run("batch is all or nothing", func(t *testing.T) { testBatch(t, s) })
+	t.Run("versions in one batch", func(t *testing.T) { testChained(t, s) })
 	t.Run("one of 16 batches wins", func(t *testing.T) { testOneBatchWins(t, s) })
 	t.Run("lost acknowledgement", func(t *testing.T) { testLostAck(t, s, f) })
 	t.Run("mute acknowledgement", func(t *testing.T) { testMuteAck(t, s, f) })
