@@ -26,6 +26,7 @@ type folder interface {
 type hot[S folder] struct {
 	kind    eventstore.Kind
 	fresh   func(id string) S
+	clone   func(S) S // nil where commands don't come in crowds
 	store   *eventstore.Store
 	shared  bool // other nodes write to the store as well
 	entries *otter.Cache[string, *entry[S]]
@@ -40,7 +41,8 @@ type entry[S folder] struct {
 	// turn is held by the one command, or load, that works on the aggregate.
 	// Rivals within the process queue here instead of at the event store,
 	// where each of them would lose and try again.
-	turn sync.Mutex
+	turn     sync.Mutex
+	pipeline pipeline[S]
 
 	mu       sync.RWMutex // guards what follows
 	state    S
@@ -118,8 +120,16 @@ func (h *hot[S]) view(ctx context.Context, id string, look func(state S, version
 	}
 	e.mu.RUnlock()
 
+	if b := e.pipeline.beingStored(); b != nil {
+		// Most likely it is this that was heard of.
+		select {
+		case <-b.ended:
+		case <-ctx.Done():
+			return unavailable(ctx.Err())
+		}
+	}
 	var err error
-	e.turn.Lock()
+	e.take()
 	if !e.current() { // of many who wait, only the first has to load
 		_, err = h.refresh(ctx, id, e, h.store.Load)
 	}
@@ -144,7 +154,7 @@ func (h *hot[S]) ask(ctx context.Context, id string, look func(state S, version,
 		return cmp.Or(err, refusal)
 	}
 	e := h.entry(id)
-	e.turn.Lock()
+	e.take()
 	_, err := h.refresh(ctx, id, e, h.store.CatchUp)
 	moved := e.version != seen // by that, or by a command that had the turn before
 	e.turn.Unlock()
@@ -183,6 +193,12 @@ func (h *hot[S]) refresh(
 	return commits, nil
 }
 
+// take takes the turn once nothing is on its way.
+func (e *entry[S]) take() {
+	e.turn.Lock()
+	e.pipeline.drain()
+}
+
 // current tells whether the state is loaded and nothing newer was heard of.
 // The caller holds the read lock or the turn.
 func (e *entry[S]) current() bool { return e.version > 0 && e.version >= e.seen.Load() }
@@ -193,6 +209,23 @@ func (e *entry[S]) fold(commit *eventstore.Commit) {
 		e.state.Apply(commit.Events[i].Event, commit.Meta(i))
 	}
 	e.version, e.position, e.hash, e.last = commit.Version, commit.Position, commit.Hash, commit.At
+}
+
+// stored folds commits that were appended.
+func (h *hot[S]) stored(id string, e *entry[S], commits ...*eventstore.Commit) {
+	e.mu.Lock()
+	for _, commit := range commits {
+		e.fold(commit)
+	}
+	e.mu.Unlock()
+	for _, commit := range commits {
+		if h.folded != nil {
+			h.folded(id, []eventstore.Commit{*commit})
+		}
+	}
+	// Should e have been dropped meanwhile, the one in its place has to learn of
+	// this before the callers do.
+	h.observe(id, commits[len(commits)-1].Version)
 }
 
 // maxAttempts bounds how often a command that keeps losing against other
@@ -215,20 +248,62 @@ type outcome struct {
 }
 
 // do is the way of every command: load, decide, append, and decide again when
-// somebody was faster. It appends on the strength of the state in memory
-// without asking first, since the append itself fails when that is out of
-// date; only before a refusal it makes sure.
+// somebody was faster.
 func do[S folder](
 	ctx context.Context, s *Service, h *hot[S], id string, by Caller,
 	decide func(state S, now time.Time) (decision, error),
 ) (outcome, error) {
 	e := h.entry(id)
-	e.turn.Lock()
+	out, b, err := inTurn(ctx, s, h, id, e, by, decide)
+	if b == nil {
+		return out, err
+	}
+	select {
+	case <-b.ended:
+	case <-ctx.Done():
+		return outcome{}, unavailable(ctx.Err()) // it may be stored yet
+	}
+	switch {
+	case errors.Is(b.err, eventstore.ErrConflict):
+		e.take()
+		defer e.turn.Unlock()
+		return alone(ctx, s, h, id, e, by, decide)
+	case b.err != nil:
+		return outcome{}, unavailable(b.err)
+	}
+	out.Done = Done{out.commit.Position, out.commit.Version}
+	return out, s.settle(ctx, out.commit)
+}
+
+// inTurn carries out a command when it is its turn, or, when others wait as well,
+// decides it and leaves its commit to a batch.
+func inTurn[S folder](
+	ctx context.Context, s *Service, h *hot[S], id string, e *entry[S], by Caller,
+	decide func(state S, now time.Time) (decision, error),
+) (outcome, *batch, error) {
+	crowded := e.pipeline.enter(&e.turn)
 	defer e.turn.Unlock()
 	if err := ctx.Err(); err != nil { // the turn came too late
-		return outcome{}, unavailable(err)
+		return outcome{}, nil, unavailable(err)
 	}
+	if h.clone != nil && !h.shared && crowded {
+		if b, commit := gather(ctx, s, h, id, e, by, decide); b != nil {
+			return outcome{commit: commit}, b, nil
+		}
+	}
+	e.pipeline.drain()
+	out, err := alone(ctx, s, h, id, e, by, decide)
+	return out, nil, err
+}
 
+// alone carries out a command while no other is at work on the aggregate. It
+// appends on the strength of the state in memory without asking first, since the
+// append itself fails when that is out of date; only before a refusal it makes
+// sure. The caller has the turn, and nothing is on its way.
+func alone[S folder](
+	ctx context.Context, s *Service, h *hot[S], id string, e *entry[S], by Caller,
+	decide func(state S, now time.Time) (decision, error),
+) (outcome, error) {
 	stream := h.stream(id)
 	if !e.current() {
 		news, err := h.refresh(ctx, id, e, h.store.Load)
@@ -274,15 +349,8 @@ func do[S folder](
 		err = s.store.Append(ctx, append(decided.also, commit)...)
 		switch {
 		case err == nil:
-			e.mu.Lock()
-			e.fold(commit)
-			e.mu.Unlock()
-			if h.folded != nil {
-				h.folded(id, []eventstore.Commit{*commit})
-			}
-			// Should e have been dropped meanwhile, the one in its place has to
-			// learn of this before the caller does.
-			h.observe(id, commit.Version)
+			h.stored(id, e, commit)
+			e.pipeline.passed(commit)
 			return outcome{Done: Done{commit.Position, commit.Version}, commit: commit}, s.settle(ctx, commit)
 		case errors.Is(err, eventstore.ErrConflict):
 			news, err := h.refresh(ctx, id, e, h.store.CatchUp)

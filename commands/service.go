@@ -86,6 +86,7 @@ func New(ctx context.Context, config Config) (*Service, error) {
 	s.teams = newHot(s.store, s.nodes != nil, eventstore.KindTeam, hotTeams, func(id string) *domain.Team {
 		return domain.NewTeam(domain.TeamID(id), s.catalogs)
 	})
+	s.teams.clone = (*domain.Team).Clone
 	s.users = newHot(s.store, s.nodes != nil, eventstore.KindUser, hotUsers, func(id string) *domain.User {
 		return domain.NewUser(domain.UserID(id))
 	})
