@@ -63,30 +63,51 @@ const (
 	maxMailID  = 200
 )
 
-// compose turns a message into MIME: a multipart/alternative of plain text and
-// HTML in quoted-printable. It refuses what can't be sent as it stands rather
-// than sending something else.
-func compose(message Message, from netmail.Address, at time.Time) (*mail.Msg, error) {
+// checkedMessage can be sent as it stands.
+type checkedMessage struct {
+	Message // with a subject of one line
+	to      *netmail.Address
+}
+
+// check refuses what can't be sent as it stands rather than have something else
+// sent.
+func check(message Message) (checkedMessage, error) {
 	to, err := parseAddress(message.To)
 	if err != nil {
-		return nil, &DeliveryError{Permanent: true, Detail: "The address is not one that mail can be sent to.", Cause: err}
+		return checkedMessage{}, &DeliveryError{Permanent: true, Detail: "The address is not one that mail can be sent to.", Cause: err}
 	}
 	if message.ID == "" || len(message.ID) > maxMailID || strings.ContainsFunc(message.ID, notInMailID) {
-		return nil, &DeliveryError{Permanent: true, Detail: "The message has no usable id."}
+		return checkedMessage{}, &DeliveryError{Permanent: true, Detail: "The message has no usable id."}
 	}
 	if len(message.Subject) > maxSubject || len(message.Text) > maxBody || len(message.HTML) > maxBody {
-		return nil, &DeliveryError{Permanent: true, Detail: "The message is too long."}
+		return checkedMessage{}, &DeliveryError{Permanent: true, Detail: "The message is too long."}
 	}
-	out := mail.NewMsg(mail.WithNoDefaultUserAgent())
-	out.FromMailAddress(&from)
-	out.AddToMailAddress(to)
 	// Plain ASCII is written as it is, and "=?" would begin an encoded word.
-	out.Subject(strings.ReplaceAll(oneLine(message.Subject), "=?", "= ?"))
+	message.Subject = strings.ReplaceAll(oneLine(message.Subject), "=?", "= ?")
+	return checkedMessage{Message: message, to: to}, nil
+}
+
+// RFC 3834: no out-of-office answers to a machine.
+const (
+	autoSubmitted     = "auto-generated"
+	suppressResponses = "All"
+)
+
+// compose turns a message into MIME: a multipart/alternative of plain text and
+// HTML, in quoted-printable unless the options say otherwise.
+func compose(message Message, from netmail.Address, at time.Time, options ...mail.MsgOption) (*mail.Msg, error) {
+	checked, err := check(message)
+	if err != nil {
+		return nil, err
+	}
+	out := mail.NewMsg(append(options, mail.WithNoDefaultUserAgent())...)
+	out.FromMailAddress(&from)
+	out.AddToMailAddress(checked.to)
+	out.Subject(checked.Subject)
 	out.SetDateWithValue(at)
 	out.SetMessageIDWithValue(message.ID)
-	// RFC 3834: no out-of-office answers to a machine.
-	out.SetGenHeader("Auto-Submitted", "auto-generated")
-	out.SetGenHeader("X-Auto-Response-Suppress", "All")
+	out.SetGenHeader("Auto-Submitted", autoSubmitted)
+	out.SetGenHeader("X-Auto-Response-Suppress", suppressResponses)
 	out.SetBodyString(mail.TypeTextPlain, message.Text)
 	if message.HTML != "" {
 		out.AddAlternativeString(mail.TypeTextHTML, message.HTML)

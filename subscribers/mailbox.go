@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"iter"
-	netmail "net/mail"
 	"os"
 	"slices"
 	"sync"
@@ -30,9 +29,9 @@ import (
 // page.
 type Mailbox struct {
 	folder    *os.Root
-	from      netmail.Address
-	most      int   // messages in a file
-	mostBytes int64 // in a file
+	from      string // as a header has it
+	most      int    // messages in a file
+	mostBytes int64  // in a file
 
 	mu       sync.Mutex
 	present  *mbox         // nil when it has to be opened again
@@ -75,7 +74,7 @@ func OpenMailbox(folder, from string) (*Mailbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mailbox: opening the folder for messages: %w", err)
 	}
-	box := &Mailbox{folder: root, from: sender, most: maxMboxMessages, mostBytes: maxMboxBytes, arrived: make(chan struct{})}
+	box := &Mailbox{folder: root, from: sender.String(), most: maxMboxMessages, mostBytes: maxMboxBytes, arrived: make(chan struct{})}
 	if err := box.look(); err != nil {
 		_ = root.Close()
 		return nil, err
@@ -149,17 +148,15 @@ func (b *Mailbox) Send(ctx context.Context, message Message) error {
 		return err
 	}
 	now := time.Now()
-	composed, err := compose(message, b.from, now)
+	checked, err := check(message)
 	if err != nil {
 		return err
 	}
 	buffers := letterBufferPool.Get().(*letterBuffers)
 	defer letterBufferPool.Put(buffers)
-	buffers.source.Reset()
-	if _, err := composed.WriteTo(&buffers.source); err != nil {
-		return &DeliveryError{Permanent: true, Detail: "The message can't be written.", Cause: err}
-	}
 	id := eventstore.NewID(mailboxPrefix)
+	buffers.source.Reset()
+	writeSource(&buffers.source, checked, b.from, now, id)
 	buffers.record = appendRecord(buffers.record[:0], id, now, buffers.source.Bytes())
 	if err := b.keep(id, buffers.record); err != nil {
 		return &DeliveryError{Detail: "The mailbox folder can't be written to.", Cause: err}

@@ -29,7 +29,7 @@ type Mail struct {
 	Headers   []MailHeader // in their order
 	Text      string
 	HTML      string
-	Source    []byte // as a mail server would have got it
+	Source    []byte // as it was written, with CRLF lines
 }
 
 // MailHeader is one header field, decoded.
