@@ -75,7 +75,7 @@ func (r *Router) poison(next message.HandlerFunc) message.HandlerFunc {
 		}
 		entry := Poisoned{
 			Subscription: message.HandlerNameFromCtx(msg.Context()),
-			Position:     deliveryOf(msg).position,
+			Position:     deliveryOf(msg).stored.Position,
 			Reason:       reason(err),
 			At:           time.Now().UTC(),
 		}

@@ -101,9 +101,10 @@ func New(ctx context.Context, store *eventstore.Store, config Config, subscripti
 		RandomizationFactor: 0.2,
 		Logger:              adapter,
 	}
-	// From the outside in: what fails for good is put aside; what can't be
-	// read is not tried again; what fails is; a panic is a failure.
-	inner.AddMiddleware(r.poison, decode, retry.Middleware, middleware.Recoverer)
+	// From the outside in: a message is released when nothing more is done with
+	// it; what fails for good is put aside; what can't be read is not tried
+	// again; what fails is; a panic is a failure.
+	inner.AddMiddleware(releasing, r.poison, decode, retry.Middleware, middleware.Recoverer)
 	for _, subscription := range subscriptions {
 		if !subscriptionName.MatchString(subscription.Name) || r.handlers[subscription.Name] != nil {
 			return nil, fmt.Errorf("subscribers: the name %q of a subscription is malformed or taken", subscription.Name)
@@ -133,12 +134,10 @@ func decode(next message.HandlerFunc) message.HandlerFunc {
 		if d.err != nil {
 			return nil, d.err
 		}
-		commit, err := d.stored.Decode()
-		if err != nil {
+		var err error
+		if d.commit, err = d.stored.Decode(); err != nil {
 			return nil, err
 		}
-		d.commit = commit
-		msg.SetContext(withDelivery(msg.Context(), d))
 		return next(msg)
 	}
 }

@@ -160,10 +160,10 @@ func (s *stream) fetch(ctx context.Context, consumer jetstream.Consumer, out cha
 			continue
 		}
 		reserved-- // the message has the place now
+		s.hold(raw)
 		msg := message.NewMessage(string(stored.ID()), raw.Data())
 		//nolint:contextcheck // what is in hand ends with Close, not with the fetching
-		msg.SetContext(withDelivery(s.working, delivery{stored: stored, err: err, position: stored.Position}))
-		s.hold(raw, msg)
+		msg.SetContext(context.WithValue(s.working, deliveryKey{}, &delivery{stored: stored, err: err, raw: raw, from: s}))
 		out <- msg // the router always takes it
 	}
 	if err := batch.Error(); err != nil && !errors.Is(err, context.Canceled) {
@@ -211,31 +211,47 @@ func (s *stream) read(raw jetstream.Msg) (stored eventstore.Message, wanted bool
 	return stored, false, nil
 }
 
-// hold looks after a message until it is acknowledged or given back.
-func (s *stream) hold(raw jetstream.Msg, msg *message.Message) {
+// hold keeps a message from being delivered again until it is released.
+func (s *stream) hold(raw jetstream.Msg) {
+	s.inHand.Add(1)
 	s.mu.Lock()
 	s.unacked[raw] = struct{}{}
 	s.mu.Unlock()
-	s.inHand.Go(func() {
-		var err error
-		select {
-		case <-msg.Acked():
-			err = raw.Ack()
-		case <-msg.Nacked():
-			if s.working.Err() != nil {
-				err = raw.Nak()
-			} else {
-				// Neither handled nor put into the poison queue: the server
-				// that keeps both is in trouble.
-				err = raw.NakWithDelay(s.ackWait)
-			}
-		}
-		s.mu.Lock()
-		delete(s.unacked, raw)
-		s.mu.Unlock()
-		<-s.room
-		s.settle(err, raw)
-	})
+}
+
+// release acknowledges a message that was handled or put aside, and gives any
+// other back.
+func (s *stream) release(raw jetstream.Msg, done bool) {
+	defer s.inHand.Done()
+	var err error
+	switch {
+	case done:
+		err = raw.Ack()
+	case s.working.Err() != nil:
+		err = raw.Nak()
+	default:
+		// Neither handled nor put into the poison queue: the server that keeps
+		// both is in trouble.
+		err = raw.NakWithDelay(s.ackWait)
+	}
+	s.mu.Lock()
+	delete(s.unacked, raw)
+	s.mu.Unlock()
+	<-s.room
+	s.settle(err, raw)
+}
+
+// releasing is the middleware around everything that is done with a message.
+// It doesn't leave that to watermill's acknowledgement, for which a goroutine
+// would have to wait beside every message.
+func releasing(next message.HandlerFunc) message.HandlerFunc {
+	return func(msg *message.Message) (produced []*message.Message, err error) {
+		d, done := deliveryOf(msg), false
+		defer func() { d.from.release(d.raw, done) }() // also after a panic
+		produced, err = next(msg)
+		done = err == nil
+		return produced, err
+	}
 }
 
 // settle logs an acknowledgement that didn't get out. The message comes again.
@@ -269,19 +285,17 @@ func (s *stream) keepAlive() {
 
 // delivery is what a handler finds in the context of a watermill message.
 type delivery struct {
-	stored   eventstore.Message
-	err      error // why it can't be read
-	position uint64
-	commit   eventstore.Commit // set once it is decoded
+	stored eventstore.Message
+	err    error             // why it can't be read
+	commit eventstore.Commit // set once it is decoded
+
+	raw  jetstream.Msg
+	from *stream
 }
 
 type deliveryKey struct{}
 
-func withDelivery(ctx context.Context, d delivery) context.Context {
-	return context.WithValue(ctx, deliveryKey{}, d)
-}
-
-func deliveryOf(msg *message.Message) delivery {
-	d, _ := msg.Context().Value(deliveryKey{}).(delivery)
+func deliveryOf(msg *message.Message) *delivery {
+	d, _ := msg.Context().Value(deliveryKey{}).(*delivery)
 	return d
 }
