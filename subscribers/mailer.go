@@ -95,9 +95,17 @@ type Mailer struct {
 	invitationTurns, otherTurns turns
 }
 
-// turns bounds how many messages are on their way at once: it holds an element
-// for each.
-type turns chan struct{}
+// turns bounds how many messages are on their way at once. Those that wait are
+// sent by the goroutines that are at work already: on a new one the stack would
+// grow to what a message needs, which takes longer than to write the message.
+type turns struct {
+	working chan struct{} // holds an element for each goroutine
+	next    chan func()
+}
+
+func newTurns(atOnce int) turns {
+	return turns{working: make(chan struct{}, atOnce), next: make(chan func())}
+}
 
 const (
 	// sendGrace is how long a message on its way may take to arrive when the
@@ -129,7 +137,7 @@ func NewMailer(config MailerConfig) (*Mailer, error) {
 	atOnce := config.Sender.AtOnce()
 	return &Mailer{
 		config: config, mailID: mailID,
-		invitationTurns: make(turns, atOnce), otherTurns: make(turns, atOnce),
+		invitationTurns: newTurns(atOnce), otherTurns: newTurns(atOnce),
 	}, nil
 }
 
@@ -198,33 +206,39 @@ func (m *Mailer) handle(ctx context.Context, commit eventstore.Commit) error {
 	return group.Wait()
 }
 
-// do runs one errand. The router's own guard against panics sees only its own
-// goroutine.
-func (m *Mailer) do(ctx context.Context, e errand) (err error) {
-	defer func() {
-		if panicked := recover(); panicked != nil {
-			err = fmt.Errorf("mailer: %s %s: panic: %v\n%s", e.kind, e.id, panicked, debug.Stack())
-		}
-	}()
+// do runs one errand.
+func (m *Mailer) do(ctx context.Context, e errand) error {
 	if err := m.run(ctx, e); err != nil {
 		return fmt.Errorf("mailer: %s %s: %w", e.kind, e.id, err)
 	}
 	return nil
 }
 
+// recovered is deferred to make an error of a panic. The router's own guard
+// sees only its own goroutine.
+func recovered(err *error) {
+	if panicked := recover(); panicked != nil {
+		*err = fmt.Errorf("panic: %v\n%s", panicked, debug.Stack())
+	}
+}
+
 // run sends one message and finishes with the outcome. Every attempt looks
 // everything up again, so that nothing is sent about what was cancelled or to
 // a person who was erased while waiting.
-func (m *Mailer) run(ctx context.Context, e errand) error {
+func (m *Mailer) run(ctx context.Context, e errand) (err error) {
+	defer recovered(&err)
 	var started time.Time // of the first attempt: waiting for a turn is not failing
 	for attempt := 0; ; attempt++ {
-		if err := e.turns.take(ctx); err != nil {
-			return err
+		var failure *DeliveryError
+		waiting := e.turns.do(ctx, func() {
+			if attempt == 0 {
+				started = m.config.Clock.Now()
+			}
+			failure, err = m.attempt(ctx, e)
+		})
+		if waiting != nil {
+			return waiting
 		}
-		if attempt == 0 {
-			started = m.config.Clock.Now()
-		}
-		failure, err := m.attempt(ctx, e)
 		if errors.Is(err, errNothingToSend) {
 			return nil
 		}
@@ -249,24 +263,45 @@ func (m *Mailer) run(ctx context.Context, e errand) error {
 	}
 }
 
-// take waits until it is one's turn.
-func (t turns) take(ctx context.Context) error {
+// do sends when it is one's turn, and returns after that; or without having
+// sent, when ctx ends.
+func (t turns) do(ctx context.Context, send func()) error {
+	sent := make(chan struct{})
+	job := func() {
+		defer close(sent)
+		send()
+	}
 	select {
-	case t <- struct{}{}:
+	case t.next <- job:
+	case t.working <- struct{}{}:
+		go t.work(job)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if ctx.Err() != nil { // both at once
-		<-t
-	}
-	return ctx.Err()
+	<-sent
+	return nil
 }
 
-// attempt writes and sends the message once, and ends the turn. Once it is on
-// its way it is not broken off at once when ctx ends, since the server may have
-// it already.
-func (m *Mailer) attempt(ctx context.Context, e errand) (*DeliveryError, error) {
-	defer func() { <-e.turns }()
+// work sends until nobody waits.
+func (t turns) work(send func()) {
+	for {
+		send()
+		select {
+		case send = <-t.next:
+		default:
+			<-t.working
+			return
+		}
+	}
+}
+
+// attempt writes and sends the message once. Once it is on its way it is not
+// broken off at once when ctx ends, since the server may have it already.
+func (m *Mailer) attempt(ctx context.Context, e errand) (failure *DeliveryError, err error) {
+	defer recovered(&err)
+	if err := ctx.Err(); err != nil { // ended while it waited, or just when it was its turn
+		return nil, err
+	}
 	message, err := e.write(ctx)
 	if err != nil {
 		return nil, err
@@ -275,7 +310,6 @@ func (m *Mailer) attempt(ctx context.Context, e errand) (*DeliveryError, error) 
 	lasting, cancel := outlive(ctx, sendGrace)
 	defer cancel()
 	err = m.config.Sender.Send(lasting, message)
-	var failure *DeliveryError
 	if errors.As(err, &failure) {
 		return failure, nil
 	}
