@@ -46,7 +46,7 @@ const (
 	previousMbox = "mailbox.old.mbox"
 
 	// maxMboxMessages and maxMboxBytes are what a file holds. Of messages up
-	// to 13 KB, which is twice their usual size, the newest 5,000 are always
+	// to 13 KB, which is three times their usual size, the newest 5,000 are always
 	// there, and never more than 128 MiB of any.
 	maxMboxMessages = 5000
 	maxMboxBytes    = 64 << 20
