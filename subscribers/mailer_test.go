@@ -383,6 +383,17 @@ func TestMailerStopsBetweenAttempts(t *testing.T) {
 	}
 }
 
+func TestMailerBeginsNothingWhenItStops(t *testing.T) {
+	m := newMailerTest(t, "smtp://mail.test", plainVault{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 20 { // it is also its turn each time
+		if err := m.mailer.handle(ctx, invited(1)); !errors.Is(err, context.Canceled) || len(m.directory.asked) != 0 {
+			t.Fatalf("got %v after %d questions", err, len(m.directory.asked))
+		}
+	}
+}
+
 func TestMailerFinishesWhatIsOnItsWay(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	server := startMailServer(t, &mailServer{deliver: cancel}, nil, false)
