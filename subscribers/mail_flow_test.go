@@ -205,7 +205,13 @@ func TestMailGoesOnAfterARestart(t *testing.T) {
 	for n := range all / 2 {
 		f.invite(t, fmt.Sprintf("p%d@example.com", n))
 	}
-	_, stop := run(t, store, Config{ackWait: time.Second}, f.mailer.Subscription())
+	subscription := f.mailer.Subscription()
+	stopping := make(chan (<-chan struct{}), all)
+	subscription.Handle = func(ctx context.Context, commit eventstore.Commit) error {
+		stopping <- ctx.Done()
+		return f.mailer.handle(ctx, commit)
+	}
+	_, stop := run(t, store, Config{ackWait: time.Second}, subscription)
 	for range smtpAtOnce {
 		receive(t, inside, "messages on their way")
 	}
@@ -213,6 +219,7 @@ func TestMailGoesOnAfterARestart(t *testing.T) {
 	// and are recorded.
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); stop() }()
+	receive(t, receive(t, stopping, "a handler"), "its end")
 	close(release)
 	receive(t, stopped, "the router to stop")
 	f.outcomes(t, smtpAtOnce)
