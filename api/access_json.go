@@ -255,6 +255,9 @@ func appendText(out []byte, text string) []byte {
 
 // plain tells whether a text is the same in JSON.
 func plain(text string) bool {
+	for len(text) >= 8 && plainASCII(text) {
+		text = text[8:]
+	}
 	ascii := true
 	for i := range len(text) {
 		c := text[i]
@@ -265,6 +268,19 @@ func plain(text string) bool {
 	}
 	// The two others are what JavaScript once took for the end of a line.
 	return ascii || utf8.ValidString(text) && !strings.Contains(text, "\u2028") && !strings.Contains(text, "\u2029")
+}
+
+// plainASCII tells whether the first eight bytes of a text are ASCII that stands
+// in JSON as it is. It looks at all of them at once: the highest bit of a byte is
+// set where more was taken from it than it is. Such a byte may borrow from the
+// next and make that one look wrong too, which changes nothing.
+func plainASCII(text string) bool {
+	const each = 0x0101010101010101 // a byte times this is eight of it
+	eight := uint64(text[0]) | uint64(text[1])<<8 | uint64(text[2])<<16 | uint64(text[3])<<24 |
+		uint64(text[4])<<32 | uint64(text[5])<<40 | uint64(text[6])<<48 | uint64(text[7])<<56
+	quote, backslash := eight^each*'"', eight^each*'\\' // a byte that is one of these is 0
+	odd := eight | (eight - each*' ') | (quote - each) | (backslash - each)
+	return odd&(each*0x80) == 0
 }
 
 // appendDecision adds an answer of the access API: whether, and why.

@@ -5,10 +5,75 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"roster/domain"
 )
+
+// jsonBuffer is what an answer is put together in, to be used again.
+type jsonBuffer struct{ json []byte }
+
+var jsonBuffers = sync.Pool{New: func() any { return &jsonBuffer{} }}
+
+// maxPooledBuffer keeps one large answer from holding memory for good.
+const maxPooledBuffer = 64 << 10
+
+func newJSONBuffer() *jsonBuffer {
+	out, _ := jsonBuffers.Get().(*jsonBuffer)
+	out.json = out.json[:0]
+	return out
+}
+
+// done gives the buffer back.
+func (out *jsonBuffer) done() {
+	if cap(out.json) <= maxPooledBuffer {
+		jsonBuffers.Put(out)
+	}
+}
+
+func (out *jsonBuffer) Write(p []byte) (int, error) {
+	out.json = append(out.json, p...)
+	return len(p), nil
+}
+
+// encodeJSON is an answer's body as JSON, to be given back when it is written.
+func encodeJSON(body any) (*jsonBuffer, error) {
+	if page, ok := body.(auditPage); ok {
+		return page.jsonBuffer, nil
+	}
+	out := newJSONBuffer()
+	var byHand bool
+	if out.json, byHand = appendBody(out.json, body); byHand {
+		return out, nil
+	}
+	encoder := json.NewEncoder(out)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(body); err != nil {
+		out.done()
+		return nil, err
+	}
+	return out, nil
+}
+
+// heldBack is how much of an answer net/http holds back to find its length. Of
+// a longer one it sends the length of each piece, which takes it and the caller
+// more work, unless the whole length is given.
+const heldBack = 2 << 10
+
+// send answers with the JSON, in one piece. A caller who has hung up is no
+// failure of ours.
+func (out *jsonBuffer) send(x *exchange, status int) {
+	header := x.Header()
+	header["Content-Type"] = headerJSON
+	if len(out.json) > heldBack {
+		x.length[0] = strconv.Itoa(len(out.json))
+		header["Content-Length"] = x.length[:]
+	}
+	x.WriteHeader(status)
+	_, _ = x.Write(out.json)
+	out.done()
+}
 
 // The two long lists, members and the audit log, are asked for again and again,
 // and with encoding/json writing a page takes a quarter of its time. So their
@@ -29,7 +94,12 @@ func appendBody(b []byte, body any) ([]byte, bool) {
 func appendList[T any](b []byte, l list[T], item func([]byte, *T) []byte) []byte {
 	b = append(b, `{"data":`...)
 	b = appendItems(b, l.Data, item)
-	b = appendText(append(b, `,"page":{"next_token":`...), l.Page.NextToken)
+	return appendPage(b, l.Page.NextToken)
+}
+
+// appendPage appends what stands in a list behind its items.
+func appendPage(b []byte, nextToken string) []byte {
+	b = appendText(append(b, `,"page":{"next_token":`...), nextToken)
 	return append(b, '}', '}', '\n')
 }
 

@@ -114,3 +114,16 @@ func TestAppendText(t *testing.T) {
 		t.Error("some text is written otherwise")
 	}
 }
+
+// Every byte at every place, since eight are looked at together.
+func TestAppendTextLooksAtEveryByte(t *testing.T) {
+	for at := range 20 {
+		for c := range 256 {
+			text := []byte("an ordinary text, 20")
+			text[at] = byte(c)
+			if got, want := string(appendText(nil, string(text)))+"\n", string(encoded(t, string(text))); got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		}
+	}
+}

@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"roster/domain"
 	"roster/projections"
@@ -154,30 +157,52 @@ func parseMoment(name, text string, end bool) (time.Time, error) {
 		in("query", name, "must be a time such as 2026-01-31T12:00:00Z, or a day such as 2026-01-31")
 }
 
-func (s *Server) listAudit(ctx context.Context, x *exchange, in *listAuditInput) (list[auditView], error) {
-	var none list[auditView]
+// auditPage is a list[auditView] whose entries were written as they were read:
+// a page of the log is the longest answer there is, and holding its entries
+// once more takes as long as writing them.
+type auditPage struct{ *jsonBuffer }
+
+// Schema makes it a list[auditView] in the description.
+func (auditPage) Schema(r huma.Registry) *huma.Schema {
+	return r.Schema(reflect.TypeFor[list[auditView]](), true, "")
+}
+
+func (s *Server) listAudit(ctx context.Context, x *exchange, in *listAuditInput) (page auditPage, err error) {
 	if err := s.permitted(ctx, x, in.Team, domain.ActionReadAudit); err != nil {
-		return none, err
+		return page, err
 	}
 	filter, err := in.filter()
 	if err != nil {
-		return none, err
+		return page, err
 	}
 	bound := binding("audit", string(in.Team), in.Member, in.Actor, in.Action, in.Target, in.From, in.To)
 	if filter.After, err = openPageToken[projections.AuditKey](s, in.PageToken, bound); err != nil {
-		return none, err
+		return page, err
 	}
 	filter.Limit = in.Limit
-	views := make([]auditView, 0, in.Limit)
+	page = auditPage{newJSONBuffer()}
+	defer func() {
+		if err != nil {
+			page.done()
+		}
+	}()
+	var view auditView
+	separator := `{"data":[`
 	next, err := s.projections.AuditEach(ctx, in.Team, filter, func(entry *projections.AuditEntry) error {
-		views = append(views, viewEntry(entry))
+		view = viewEntry(entry)
+		page.json = appendEntry(append(page.json, separator...), &view)
+		separator = ","
 		return nil
 	})
 	if err != nil {
-		return none, err
+		return page, err
+	}
+	if separator != "," {
+		page.json = append(page.json, separator...)
 	}
 	token, err := pageToken(s, next, bound)
-	return newList(views, token), err
+	page.json = appendPage(append(page.json, ']'), token)
+	return page, err
 }
 
 // auditOfCommit reads the log from the end of the commit on, until its entries

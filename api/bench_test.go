@@ -10,6 +10,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"roster/commands"
+	"roster/domain"
 )
 
 // post is a request of a benchmark, over a real connection.
@@ -111,6 +114,49 @@ func BenchmarkServe(b *testing.B) {
 				clear(out)
 				w.server.ServeHTTP(out, r)
 			}
+		})
+	}
+}
+
+// BenchmarkServeInvite is an invitation without a connection, and without this
+// package. What the processors did meanwhile is counted for all that an
+// invitation brings about, the event store and the read models included.
+func BenchmarkServeInvite(b *testing.B) {
+	w := newWorld(b, options{catalog: "tenants", quiet: true})
+	owner := w.signUp()
+	r := httptest.NewRequestWithContext(b.Context(), "POST", "/v1/teams/"+owner.team+"/invitations", nil)
+	r.Header["Content-Type"] = headerJSON
+	r.Header["Authorization"] = []string{"Bearer " + owner.token}
+	caller, err := w.service.Authenticate(b.Context(), owner.token)
+	if err != nil {
+		b.Fatal(err)
+	}
+	out := discard{}
+	for _, test := range []struct {
+		name string
+		once func() error
+	}{
+		{"served", func() error {
+			body := fmt.Sprintf(`{"email":%q,"role":"viewer"}`, newEmail())
+			r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+			clear(out)
+			w.server.ServeHTTP(out, r)
+			return nil
+		}},
+		{"command", func() error {
+			_, _, err := w.service.Invite(b.Context(), caller, domain.TeamID(owner.team), commands.InviteRequest{Email: newEmail(), Role: "viewer"})
+			return err
+		}},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			b.ReportAllocs()
+			before := cpuTime()
+			for b.Loop() {
+				if err := test.once(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64((cpuTime()-before).Nanoseconds())/1000/float64(b.N), "cpu-µs")
 		})
 	}
 }

@@ -32,7 +32,7 @@ type exchange struct {
 	caller commands.Caller // set by gate and by ask
 
 	// What the headers of the answer hold that differ from one to the next.
-	requestID, position [1]string
+	requestID, position, length [1]string
 
 	maxBody int64 // bytes that the body may have
 

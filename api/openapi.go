@@ -1,10 +1,8 @@
 package api
 
 import (
-	"bytes"
 	"encoding/json"
 	"io"
-	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
@@ -118,31 +116,16 @@ func answerHeaders(o *operation) map[string]*huma.Param {
 	return headers
 }
 
-var jsonBuffers = sync.Pool{New: func() any { return &bytes.Buffer{} }}
-
-// maxPooledBuffer keeps one large answer from holding memory for good.
-const maxPooledBuffer = 64 << 10
-
-// jsonFormat writes an answer in one piece. A caller who has hung up is no
-// failure of ours, so what Write says is not reported.
+// jsonFormat is how huma writes problems and reads bodies. Answers go past it;
+// see answers.
 var jsonFormat = huma.Format{
 	Marshal: func(w io.Writer, v any) error {
-		buffer, _ := jsonBuffers.Get().(*bytes.Buffer)
-		buffer.Reset()
-		if body, ok := appendBody(buffer.AvailableBuffer(), v); ok {
-			buffer.Write(body)
-		} else {
-			encoder := json.NewEncoder(buffer)
-			encoder.SetEscapeHTML(false)
-			if err := encoder.Encode(v); err != nil {
-				return err
-			}
+		out, err := encodeJSON(v)
+		if err == nil {
+			_, _ = w.Write(out.json) // a caller who has hung up is no failure of ours
+			out.done()
 		}
-		_, _ = w.Write(buffer.Bytes())
-		if buffer.Cap() <= maxPooledBuffer {
-			jsonBuffers.Put(buffer)
-		}
-		return nil
+		return err
 	},
 	Unmarshal: json.Unmarshal,
 }

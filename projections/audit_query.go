@@ -75,9 +75,16 @@ func (p *Projections) auditPage(ctx context.Context, team domain.TeamID, filter 
 		last := found[limit-1].place
 		next = AuditKey{Position: positionOf(last), Index: indexOf(last)}
 	}
+	size := 0
+	for i := range found {
+		size += len(found[i].Before) + len(found[i].After)
+	}
+	said := make([]byte, 0, size) // Before and After of all of them
 	var entry AuditEntry
 	for i := range found {
 		entry = AuditEntry{}
+		entry.Before, said = cut(said, found[i].Before)
+		entry.After, said = cut(said, found[i].After)
 		if err := found[i].show(ctx, &labels, &entry); err != nil {
 			return AuditKey{}, err
 		}
@@ -340,16 +347,21 @@ func ceilMicros(t time.Time) int64 {
 	return at
 }
 
-// show makes the entry that people see, with everything opened.
+// cut puts a text into a buffer that has space for it, and gives it as JSON.
+func cut(buffer []byte, text string) (json.RawMessage, []byte) {
+	if text == "" {
+		return nil, buffer
+	}
+	start := len(buffer)
+	buffer = append(buffer, text...)
+	return buffer[start:len(buffer):len(buffer)], buffer
+}
+
+// show makes the entry that people see, with everything opened; Before and After
+// are in it already.
 func (r *auditFound) show(ctx context.Context, labels *openedLabels, e *AuditEntry) (err error) {
 	e.ID, e.Position, e.Index, e.At = domain.EventID(r.ID), positionOf(r.place), indexOf(r.place), timeOf(r.at)
 	e.Action, e.RequestID = r.Action, r.RequestID
-	if r.Before != "" {
-		e.Before = json.RawMessage(r.Before)
-	}
-	if r.After != "" {
-		e.After = json.RawMessage(r.After)
-	}
 	e.Actor.Type, e.Actor.ID = domain.ActorType(r.ActorType), r.ActorID
 	if e.Actor.Name, e.Actor.Email, err = labels.actor(ctx, r.actorLabel, e.Actor.Type, r.ActorID); err != nil {
 		return err

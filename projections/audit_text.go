@@ -48,7 +48,12 @@ func (t *auditText) pack() string {
 // unpack takes a text apart again.
 func (t *auditText) unpack(packed string) {
 	for _, field := range t.fields() {
-		*field, packed, _ = strings.Cut(packed, fieldEnd)
+		end := strings.IndexByte(packed, fieldEnd[0])
+		if end < 0 {
+			*field, packed = packed, ""
+			continue
+		}
+		*field, packed = packed[:end], packed[end+1:]
 	}
 }
 
