@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -125,5 +126,36 @@ func TestAppendTextLooksAtEveryByte(t *testing.T) {
 				t.Errorf("got %q, want %q", got, want)
 			}
 		}
+	}
+}
+
+// A page of the audit log, which is written as it is read, is the list that its
+// description says; and a page says how long it is, as does its HEAD.
+func TestAPageOfTheLogIsAList(t *testing.T) {
+	w := newWorld(t, options{})
+	owner := w.signUp()
+	for range 5 {
+		w.call("POST", "/v1/teams/"+owner.team+"/invitations", map[string]any{"email": newEmail(), "role": "MEMBER"}, owner.auth()).is(201)
+	}
+	log := "/v1/teams/" + owner.team + "/audit-events"
+	for query, entries := range map[string]int{"?limit=50": 7, "?limit=5": 5, "?limit=1": 1, "?action=member.left": 0} {
+		answer := w.call("GET", log+query, nil, owner.auth()).is(200)
+		var page list[auditView]
+		if err := json.Unmarshal(answer.raw, &page); err != nil || len(page.Data) != entries {
+			t.Fatalf("%s has %d entries (%v), want %d: %s", query, len(page.Data), err, entries, answer.raw)
+		}
+		if more := page.Page.NextToken != ""; more != (entries == 5 || entries == 1) {
+			t.Errorf("%s has the token %q", query, page.Page.NextToken)
+		}
+		if want := encoded(t, page); !bytes.Equal(want, answer.raw) {
+			t.Errorf("%s\nwant %s\ngot  %s", query, want, answer.raw)
+		}
+		if length := answer.header.Get("Content-Length"); length != strconv.Itoa(len(answer.raw)) {
+			t.Errorf("%s: the length is %q, of %d", query, length, len(answer.raw))
+		}
+	}
+	head := w.call("HEAD", log+"?limit=50", nil, owner.auth())
+	if whole := w.call("GET", log+"?limit=50", nil, owner.auth()); head.header.Get("Content-Length") != strconv.Itoa(len(whole.raw)) {
+		t.Errorf("HEAD says %q", head.header.Get("Content-Length"))
 	}
 }

@@ -134,6 +134,7 @@ func answers[I, T any](s *Server, o operation, handle func(context.Context, *exc
 	s.describeAnswer(&described, reflect.TypeFor[T]())
 	huma.Register(s.api, described, func(ctx context.Context, in *I) (*huma.StreamResponse, error) {
 		x := exchangeOf(ctx)
+		var body any // from here on, so that it is put on the heap once
 		body, err := handle(ctx, x, in)
 		if err != nil {
 			return nil, x.refuse(err)
@@ -142,7 +143,8 @@ func answers[I, T any](s *Server, o operation, handle func(context.Context, *exc
 		if err != nil {
 			return nil, x.refuse(err)
 		}
-		return &huma.StreamResponse{Body: func(huma.Context) { out.send(x, o.statusOf(body)) }}, nil
+		status := o.statusOf(body)
+		return &huma.StreamResponse{Body: func(huma.Context) { out.send(x, status) }}, nil
 	})
 }
 
