@@ -126,19 +126,19 @@ func (o *operation) statusOf(body any) int {
 }
 
 // answers registers an operation that answers with a body. For huma it is one
-// that writes its answer piece by piece: to look up by reflection what is known
-// here, and to ask what form of JSON the caller would like, is a tenth of the
-// work of a small request.
+// that writes its answer by itself. Huma would look up by reflection what is
+// known here, choose among forms of JSON of which there is one, and not say how
+// long the answer is.
 func answers[I, T any](s *Server, o operation, handle func(context.Context, *exchange, *I) (T, error)) {
 	described := s.describe(&o)
 	s.describeAnswer(&described, reflect.TypeFor[T]())
 	huma.Register(s.api, described, func(ctx context.Context, in *I) (*huma.StreamResponse, error) {
 		x := exchangeOf(ctx)
-		var body any // from here on, so that it is put on the heap once
-		body, err := handle(ctx, x, in)
+		view, err := handle(ctx, x, in)
 		if err != nil {
 			return nil, x.refuse(err)
 		}
+		var body any = view // so that it is put on the heap once
 		out, err := encodeJSON(body)
 		if err != nil {
 			return nil, x.refuse(err)
