@@ -75,21 +75,28 @@ type block struct {
 	keys [blockSize][dataKeySize]byte
 }
 
-// splitKey takes the id of a data key apart: "<block id>.<index>".
+// splitKey takes the id of a data key apart: "<block id>.<index>". Whether the
+// first part can be a block's id is checked before NATS is asked for it; a block
+// in memory has one.
 func splitKey(key string) (id string, index int, err error) {
 	id, digits, ok := strings.Cut(key, ".")
 	index, err = strconv.Atoi(digits)
 	if !ok || err != nil || len(id) != blockIDSize || index < 0 || index >= blockSize || strconv.Itoa(index) != digits {
 		return "", 0, ErrUnknownKey
 	}
+	return id, index, nil
+}
+
+// checkBlockID refuses what is no block's id, and might be a wildcard.
+func checkBlockID(id string) error {
 	for _, c := range []byte(id) {
 		switch {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
 		default:
-			return "", 0, ErrUnknownKey
+			return ErrUnknownKey
 		}
 	}
-	return id, index, nil
+	return nil
 }
 
 func keyID(id string, index int) string { return id + "." + strconv.Itoa(index) }
@@ -142,6 +149,9 @@ func (v *Vault) loadBlock(ctx context.Context, id string) (*block, error) {
 }
 
 func (v *Vault) askForBlock(ctx context.Context, id string) (leaderMessage, error) {
+	if err := checkBlockID(id); err != nil {
+		return leaderMessage{}, err
+	}
 	message, err := askForMessage(ctx, v.js, keysStream, leaderQuestion{LastOf: keysPrefix + id})
 	if errors.Is(err, errNoMessage) {
 		return message, fmt.Errorf("%w: block %s isn't in the stream %s", ErrUnknownKey, id, keysStream)
