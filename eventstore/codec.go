@@ -106,12 +106,17 @@ var kinds = newCodec(
 
 // current is a row for events that are still written under this name.
 func current[E domain.Event](name string) kind {
+	form := plainFormOf(reflect.TypeFor[E]())
 	return kind{
 		name:   name,
 		event:  reflect.TypeFor[E](),
 		writes: true,
 		decode: func(data []byte) (domain.Event, error) {
 			var event E
+			if form.read(data, reflect.ValueOf(&event).Elem()) {
+				return event, nil
+			}
+			event = *new(E)
 			if err := unmarshal(data, &event); err != nil {
 				return nil, err
 			}

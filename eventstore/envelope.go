@@ -279,13 +279,22 @@ func (s *scanner) text() []byte {
 	return nil
 }
 
-// optional gives the text of a field that is left out when empty.
-func (s *scanner) optional(name string) string {
+// optional gives the text of a field that is left out when empty; known is what
+// it is likely to be.
+func (s *scanner) optional(name, known string) string {
 	if !s.accept(name) {
 		return ""
 	}
 	text := s.text()
 	s.bad = s.bad || len(text) == 0
+	return stringOf(text, known)
+}
+
+// stringOf is string(text), without an allocation when that is what is known.
+func stringOf(text []byte, known string) string {
+	if string(text) == known {
+		return known
+	}
 	return string(text)
 }
 
@@ -368,12 +377,12 @@ func (c *codec) parsePayload(commit *Commit, m *Message) error {
 	s.skip(`,"id":"`)
 	commit.Actor.ID = string(s.text())
 	s.skip(`}`)
-	commit.Origin = domain.Sealed(s.optional(`,"origin":"`))
-	commit.RequestID = s.optional(`,"request":"`)
-	commit.Causation = domain.EventID(s.optional(`,"causation":"`))
+	commit.Origin = domain.Sealed(s.optional(`,"origin":"`, ""))
+	commit.RequestID = s.optional(`,"request":"`, m.get(headerRequest))
+	commit.Causation = domain.EventID(s.optional(`,"causation":"`, m.get(headerCausation)))
 	s.skip(`,"events":[`)
 
-	types := m.get(headerTypes)
+	types, first := m.get(headerTypes), m.get(headerCommit)
 	commit.Events = make([]Recorded, 0, min(1+strings.Count(types, ","), MaxCommitEvents))
 	for !s.bad {
 		s.skip(`{"id":"`)
@@ -394,7 +403,7 @@ func (c *codec) parsePayload(commit *Commit, m *Message) error {
 		if listed, types, _ = strings.Cut(types, ","); listed != row.name {
 			return headerDiffers(headerTypes)
 		}
-		commit.Events = append(commit.Events, Recorded{ID: domain.EventID(id), Event: event})
+		commit.Events = append(commit.Events, Recorded{ID: domain.EventID(stringOf(id, first)), Event: event})
 		if !s.accept(`,`) {
 			break
 		}
