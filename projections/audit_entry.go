@@ -31,76 +31,76 @@ type auditEntry struct {
 func auditEntryOf(event domain.Event, team string) (auditEntry, bool) {
 	switch e := event.(type) {
 	case domain.TeamCreated:
-		after := object{"name": e.Name, "catalog": e.Catalog, "owner": e.Owner}
+		after := object{{"name", e.Name}, {"catalog", e.Catalog}, {"owner", e.Owner}}
 		if e.Plan != "" {
-			after["plan"] = e.Plan
+			after = append(after, field{"plan", e.Plan})
 		}
 		return about("team", team, "team.created", nil, after)
 	case domain.TeamRenamed:
-		return about("team", team, "team.renamed", object{"name": e.From}, object{"name": e.To})
+		return about("team", team, "team.renamed", object{{"name", e.From}}, object{{"name", e.To}})
 	case domain.TeamDeleted:
 		return about("team", team, "team.deleted", nil, nil)
 	case domain.PlanChanged:
-		return about("team", team, "plan.changed", object{"plan": e.From}, object{"plan": e.To})
+		return about("team", team, "plan.changed", object{{"plan", e.From}}, object{{"plan", e.To}})
 
 	case domain.MemberInvited:
 		return aboutInvitation(e.Invitation, "member.invited", nil,
-			object{"role": e.Role, "sites": grantObjects(e.Sites), "expires_at": instant(e.ExpiresAt)}.ending("access_expires_at", e.AccessExpiresAt))
+			object{{"role", e.Role}, {"sites", grantObjects(e.Sites)}, {"expires_at", instant(e.ExpiresAt)}}.ending("access_expires_at", e.AccessExpiresAt))
 	case domain.InvitationResent:
-		return aboutInvitation(e.Invitation, "invitation.resent", nil, object{"expires_at": instant(e.ExpiresAt)})
+		return aboutInvitation(e.Invitation, "invitation.resent", nil, object{{"expires_at", instant(e.ExpiresAt)}})
 	case domain.InvitationCancelled:
-		return aboutInvitation(e.Invitation, "invitation.cancelled", pending, object{"status": domain.StatusCancelled})
+		return aboutInvitation(e.Invitation, "invitation.cancelled", pending, object{{"status", domain.StatusCancelled}})
 	case domain.InvitationDeclined:
-		return aboutInvitation(e.Invitation, "invitation.declined", pending, object{"status": domain.StatusDeclined})
+		return aboutInvitation(e.Invitation, "invitation.declined", pending, object{{"status", domain.StatusDeclined}})
 	case domain.InvitationExpired:
-		return aboutInvitation(e.Invitation, "invitation.expired", pending, object{"status": domain.StatusExpired})
+		return aboutInvitation(e.Invitation, "invitation.expired", pending, object{{"status", domain.StatusExpired}})
 
 	case domain.MemberJoined:
-		after := object{"role": e.Role, "sites": grantObjects(e.Sites)}.ending("expires_at", e.ExpiresAt)
+		after := object{{"role", e.Role}, {"sites", grantObjects(e.Sites)}}.ending("expires_at", e.ExpiresAt)
 		if e.Invitation != "" {
-			after["invitation"] = e.Invitation
+			after = append(after, field{"invitation", e.Invitation})
 		}
 		return aboutMember(e.User, "member.joined", nil, after)
 	case domain.RoleChanged:
-		return aboutMember(e.User, "role.changed", object{"role": e.From}, object{"role": e.To})
+		return aboutMember(e.User, "role.changed", object{{"role", e.From}}, object{{"role", e.To}})
 	case domain.PermissionsChanged:
 		return aboutMember(e.User, "permissions.changed", overridesObject(e.Before), overridesObject(e.After))
 	case domain.SitesChanged:
-		return aboutMember(e.User, "sites.changed", object{"sites": grantObjects(e.Before)}, object{"sites": grantObjects(e.After)})
+		return aboutMember(e.User, "sites.changed", object{{"sites", grantObjects(e.Before)}}, object{{"sites", grantObjects(e.After)}})
 	case domain.MemberRemoved:
-		return aboutMember(e.User, "member.removed", object{"role": e.Role}, nil)
+		return aboutMember(e.User, "member.removed", object{{"role", e.Role}}, nil)
 	case domain.MemberLeft:
-		return aboutMember(e.User, "member.left", object{"role": e.Role}, nil)
+		return aboutMember(e.User, "member.left", object{{"role", e.Role}}, nil)
 
 	case domain.ExpiryChanged:
-		return aboutMember(e.User, "expiry.changed", object{"expires_at": orNull(e.Before)}, object{"expires_at": orNull(e.After)})
+		return aboutMember(e.User, "expiry.changed", object{{"expires_at", orNull(e.Before)}}, object{{"expires_at", orNull(e.After)}})
 	case domain.MemberExpired:
-		return byItself(aboutMember(e.User, "member.expired", object{"role": e.Role, "expires_at": instant(e.ExpiredAt)}, nil))
+		return byItself(aboutMember(e.User, "member.expired", object{{"role", e.Role}, {"expires_at", instant(e.ExpiredAt)}}, nil))
 	case domain.SitesExpired:
-		return byItself(aboutMember(e.User, "sites.expired", object{"sites": grantObjects(e.Sites)}, nil))
+		return byItself(aboutMember(e.User, "sites.expired", object{{"sites", grantObjects(e.Sites)}}, nil))
 	case domain.PermissionsExpired:
 		return byItself(aboutMember(e.User, "permissions.expired", overridesObject(e.Overrides), nil))
 
 	case domain.OwnershipTransferRequested:
 		return aboutMember(e.To, "ownership.transfer_requested", nil,
-			object{"transfer": e.Transfer, "to": e.To, "expires_at": instant(e.ExpiresAt)})
+			object{{"transfer", e.Transfer}, {"to", e.To}, {"expires_at", instant(e.ExpiresAt)}})
 	case domain.OwnershipTransferCancelled:
 		return about("ownership_transfer", string(e.Transfer), "ownership.transfer_cancelled", nil, nil)
 	case domain.OwnershipTransferred:
 		return aboutMember(e.To, "ownership.transferred",
-			object{"owner": e.From, "new_owner_role": e.ToRole}.ending("new_owner_expires_at", e.ToExpiresAt), object{"owner": e.To, "previous_owner_role": e.FromRole})
+			object{{"owner", e.From}, {"new_owner_role", e.ToRole}}.ending("new_owner_expires_at", e.ToExpiresAt), object{{"owner", e.To}, {"previous_owner_role", e.FromRole}})
 
 	case domain.AccessReviewOpened:
-		after := object{"name": e.Name, "members": e.Members}
+		after := object{{"name", e.Name}, {"members", e.Members}}
 		if e.Due != nil {
-			after["due"] = instant(*e.Due)
+			after = append(after, field{"due", instant(*e.Due)})
 		}
 		return about("access_review", string(e.Review), "access_review.opened", nil, after)
 	case domain.AccessReviewDecided:
-		return aboutMember(e.User, "access_review."+string(e.Decision), nil, object{"access_review": e.Review})
+		return aboutMember(e.User, "access_review."+string(e.Decision), nil, object{{"access_review", e.Review}})
 	case domain.AccessReviewClosed:
 		return about("access_review", string(e.Review), "access_review.closed", nil,
-			object{"kept": e.Kept, "removed": e.Removed, "left": e.Left, "undecided": e.Undecided})
+			object{{"kept", e.Kept}, {"removed", e.Removed}, {"left", e.Left}, {"undecided", e.Undecided}})
 
 	case domain.RoleDefined:
 		return about("role", string(e.Role.Key), "role.defined", nil, definitionObject(e.Role))
@@ -109,27 +109,27 @@ func auditEntryOf(event domain.Event, team string) (auditEntry, bool) {
 	case domain.RoleDeleted:
 		after := object{}
 		if e.Replacement != "" {
-			after["replacement"] = e.Replacement
-			after["invitations"] = append([]domain.InvitationID{}, e.Invitations...)
-			after["api_keys"] = append([]domain.APIKeyID{}, e.APIKeys...)
+			after = append(after, field{"replacement", e.Replacement})
+			after = append(after, field{"invitations", append([]domain.InvitationID{}, e.Invitations...)})
+			after = append(after, field{"api_keys", append([]domain.APIKeyID{}, e.APIKeys...)})
 		}
 		return about("role", string(e.Role.Key), "role.deleted", definitionObject(e.Role), after)
 
 	case domain.SiteAdded:
-		return about("site", string(e.Site), "site.added", nil, object{"name": e.Name})
+		return about("site", string(e.Site), "site.added", nil, object{{"name", e.Name}})
 	case domain.SiteRenamed:
-		return about("site", string(e.Site), "site.renamed", object{"name": e.From}, object{"name": e.To})
+		return about("site", string(e.Site), "site.renamed", object{{"name", e.From}}, object{{"name", e.To}})
 	case domain.SiteRemoved:
-		return about("site", string(e.Site), "site.removed", object{"name": e.Name}, nil)
+		return about("site", string(e.Site), "site.removed", object{{"name", e.Name}}, nil)
 
 	case domain.APIKeyCreated:
-		after := object{"name": e.Name, "role": e.Role, "prefix": e.Prefix}
+		after := object{{"name", e.Name}, {"role", e.Role}, {"prefix", e.Prefix}}
 		if e.ExpiresAt != nil {
-			after["expires_at"] = instant(*e.ExpiresAt)
+			after = append(after, field{"expires_at", instant(*e.ExpiresAt)})
 		}
 		return about("api_key", string(e.Key), "api_key.created", nil, after)
 	case domain.APIKeyRevoked:
-		return about("api_key", string(e.Key), "api_key.revoked", object{"name": e.Name}, nil)
+		return about("api_key", string(e.Key), "api_key.revoked", object{{"name", e.Name}}, nil)
 
 	case domain.TwoFactorPolicyChanged:
 		return about("team", team, "two_factor_policy.changed", policyObject(e.Before), policyObject(e.After))
@@ -151,11 +151,11 @@ func accountEntryOf(event domain.Event, user domain.UserID) (auditEntry, bool) {
 	case domain.PasskeyRemoved:
 		return about("passkey", string(e.Passkey), "passkey.removed", nil, nil)
 	case domain.PasskeyRefused:
-		return about("passkey", string(e.Passkey), "passkey.refused", object{"count": e.Last}, object{"count": e.Count})
+		return about("passkey", string(e.Passkey), "passkey.refused", object{{"count", e.Last}}, object{{"count", e.Count}})
 	case domain.RecoveryCodesRenewed:
 		return aboutMember(user, "two_factor.recovery_codes_renewed", nil, nil)
 	case domain.RecoveryCodeUsed:
-		return aboutMember(user, "two_factor.recovery_code_used", nil, object{"left": e.Left})
+		return aboutMember(user, "two_factor.recovery_code_used", nil, object{{"left", e.Left}})
 	}
 	return auditEntry{}, false
 }
@@ -176,17 +176,7 @@ var auditActions = sync.OnceValue(func() map[string]string {
 // its team; empty for one that isn't.
 func AuditAction(kind string) string { return auditActions()[kind] }
 
-// object is a small JSON object; its keys are written in order of the alphabet.
-type object map[string]any
-
-func (o object) text() string {
-	if o == nil {
-		return ""
-	}
-	return jsonText(o)
-}
-
-var pending = object{"status": domain.StatusPending}
+var pending = object{{"status", domain.StatusPending}}
 
 func about(kind, id, action string, before, after object) (auditEntry, bool) {
 	return auditEntry{action: action, targetType: kind, target: id, before: before.text(), after: after.text()}, true
@@ -209,15 +199,15 @@ func aboutInvitation(id domain.InvitationID, action string, before, after object
 func grantObjects(grants []domain.SiteGrant) []object {
 	objects := make([]object, len(grants))
 	for i, grant := range grants {
-		objects[i] = object{"site_id": grant.Site, "role": grant.Role}.ending("expires_at", grant.ExpiresAt)
+		objects[i] = object{{"site_id", grant.Site}, {"role", grant.Role}}.ending("expires_at", grant.ExpiresAt)
 	}
 	return objects
 }
 
 func overridesObject(o domain.Overrides) object {
-	overrides := object{"granted": append([]domain.Permission{}, o.Granted...), "revoked": append([]domain.Permission{}, o.Revoked...)}
+	overrides := object{{"granted", append([]domain.Permission{}, o.Granted...)}, {"revoked", append([]domain.Permission{}, o.Revoked...)}}
 	if len(o.Expirations) > 0 {
-		overrides["expirations"] = o.Expirations
+		overrides = append(overrides, field{"expirations", o.Expirations})
 	}
 	return overrides
 }
@@ -225,7 +215,7 @@ func overridesObject(o domain.Overrides) object {
 // ending adds when something ends, if it does.
 func (o object) ending(name string, at time.Time) object {
 	if !at.IsZero() {
-		o[name] = instant(at)
+		o = append(o, field{name, instant(at)})
 	}
 	return o
 }
@@ -240,15 +230,15 @@ func orNull(at time.Time) any {
 
 func definitionObject(d domain.RoleDefinition) object {
 	return object{
-		"name": d.Name, "description": d.Description, "level": d.Level,
-		"permissions": append([]domain.Permission{}, d.Permissions...),
+		{"name", d.Name}, {"description", d.Description}, {"level", d.Level},
+		{"permissions", append([]domain.Permission{}, d.Permissions...)},
 	}
 }
 
 func policyObject(p domain.TwoFactorPolicy) object {
-	policy := object{"required": p.Required, "grace_days": p.GraceDays}
+	policy := object{{"required", p.Required}, {"grace_days", p.GraceDays}}
 	if p.Required == domain.RequiredOfRoles {
-		policy["roles"] = p.Roles
+		policy = append(policy, field{"roles", p.Roles})
 	}
 	return policy
 }
