@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 )
 
 // Strings and not an embed.FS, whose files are copied into memory when they
@@ -33,19 +34,25 @@ const docsPolicy = "default-src 'none'; script-src 'self'; style-src 'self' 'uns
 	"font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // docsRoutes serves the description of the interface and a page that shows
-// it. Every operation must be registered by now.
+// it. The description is written when it is first asked for, by which time every
+// operation is registered: most servers never are.
 func (s *Server) docsRoutes() {
-	openAPI := s.api.OpenAPI()
-	asJSON, err := json.Marshal(openAPI)
-	if err != nil {
-		panic(err) // types of this program that can't be written as JSON
+	for _, form := range []struct {
+		path, contentType string
+		write             func() ([]byte, error)
+	}{
+		{"/openapi.json", "application/json", func() ([]byte, error) { return json.Marshal(s.api.OpenAPI()) }},
+		{"/openapi.yaml", "application/yaml", func() ([]byte, error) { return s.api.OpenAPI().YAML() }},
+	} {
+		written := sync.OnceValue(func() http.HandlerFunc {
+			text, err := form.write()
+			if err != nil {
+				panic(err) // types of this program that can't be written as JSON
+			}
+			return static(form.contentType, "no-cache", tagOf(text), string(text))
+		})
+		s.router.Get(form.path, func(w http.ResponseWriter, r *http.Request) { written()(w, r) })
 	}
-	asYAML, err := openAPI.YAML()
-	if err != nil {
-		panic(err)
-	}
-	s.router.Get("/openapi.json", static("application/json", "no-cache", tagOf(asJSON), string(asJSON)))
-	s.router.Get("/openapi.yaml", static("application/yaml", "no-cache", tagOf(asYAML), string(asYAML)))
 
 	page := strings.ReplaceAll(docsPage, "{{version}}", docsVersion)
 	show := static("text/html; charset=utf-8", "no-cache", tagOf([]byte(page)), page)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/go-chi/chi/v5"
 )
@@ -41,20 +42,27 @@ var (
 
 // asset is a file that pages load. Its address has its content's hash, so that
 // a browser may keep it for good.
-type asset struct{ path, contentType, policy, content, zipped string }
+type asset struct {
+	path, contentType, policy, content string
+	zipped                             func() string // compressed when it is first asked for
+}
 
 func newAsset(name, contentType, content string) asset {
 	hash := sha256.Sum256([]byte(content))
-	var zipped strings.Builder
-	writer, _ := zippers.Get().(*gzip.Writer) // one for all files: each takes a megabyte
-	writer.Reset(&zipped)
-	_, _ = writer.Write([]byte(content)) // a Builder takes everything
-	_ = writer.Close()
-	zippers.Put(writer)
 	return asset{
 		path: "/assets/" + hex.EncodeToString(hash[:8]) + "/" + name, contentType: contentType,
-		content: content, zipped: zipped.String(),
+		content: content, zipped: sync.OnceValue(func() string { return zip(content) }),
 	}
+}
+
+func zip(content string) string {
+	var zipped strings.Builder
+	writer, _ := zippers.Get().(*gzip.Writer)
+	defer zippers.Put(writer)
+	writer.Reset(&zipped)
+	_, _ = io.WriteString(writer, content) // a Builder takes everything
+	_ = writer.Close()
+	return zipped.String()
 }
 
 // ServeHTTP answers with the file, compressed for who takes that.
@@ -69,7 +77,7 @@ func (a asset) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	content := a.content
 	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 		header.Set("Content-Encoding", "gzip")
-		content = a.zipped
+		content = a.zipped()
 	}
 	_, _ = io.WriteString(w, content)
 }
