@@ -10,11 +10,13 @@
   function open(list) {
     steps = [...page.querySelectorAll(`${list} > li`)].map((step) => ({ text: step.textContent.trim(), at: step.dataset.at }));
     if (steps.length === 0) return;
-    dialog = element("dialog", "", "tour");
+    const own = dialog = element("dialog", "", "tour");
     dialog.setAttribute("aria-labelledby", "tour-count");
     dialog.setAttribute("aria-describedby", "tour-text");
-    dialog.addEventListener("close", () => {
-      dialog.remove();
+    // The event comes a moment after the end, and another tour may be open by then.
+    own.addEventListener("close", () => {
+      own.remove();
+      if (dialog !== own) return;
       dialog = null;
       mark();
     });
