@@ -51,7 +51,7 @@ func (e *embedded) start(storeDir string, log *slog.Logger) error {
 		JetStream:  true,
 		StoreDir:   storeDir,
 		SyncAlways: true, // an acknowledged commit survives a power cut
-		Users:      []*server.User{{Username: serviceUser, Permissions: ServicePermissions()}},
+		Nkeys:      []*server.NkeyUser{{Nkey: serviceUser, Permissions: ServicePermissions()}},
 		NoAuthUser: serviceUser,
 
 		DisableJetStreamBanner: true,
@@ -87,6 +87,8 @@ func (e *embedded) stop(ctx context.Context) error {
 	}
 }
 
+// serviceUser is whoever connects in this process. It is no password's user, since
+// the server warns of one that has none.
 const serviceUser = "service"
 
 // ServicePermissions is what a Roster process may do on a NATS server:
