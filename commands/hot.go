@@ -112,20 +112,28 @@ func (h *hot[S]) entry(id string) *entry[S] {
 // not keep it and must not wait for anything.
 func (h *hot[S]) view(ctx context.Context, id string, look func(state S, version, position uint64)) error {
 	e := h.entry(id)
-	e.mu.RLock()
-	if e.current() {
+	heard := e.seen.Load() // what comes after this needn't be in the answer
+	known := func() bool {
+		e.mu.RLock()
 		defer e.mu.RUnlock()
+		if e.version == 0 || e.version < heard {
+			return false
+		}
 		look(e.state, e.version, e.position)
+		return true
+	}
+	if known() {
 		return nil
 	}
-	e.mu.RUnlock()
-
 	if b := e.pipeline.beingStored(); b != nil {
 		// Most likely it is this that was heard of.
 		select {
 		case <-b.ended:
 		case <-ctx.Done():
 			return unavailable(ctx.Err())
+		}
+		if known() {
+			return nil
 		}
 	}
 	var err error
@@ -264,12 +272,14 @@ func do[S folder](
 		return outcome{}, unavailable(ctx.Err()) // it may be stored yet
 	}
 	switch {
-	case errors.Is(b.err, eventstore.ErrConflict):
+	case b.err == nil:
+	case errors.Is(b.err, eventstore.ErrUnsettled), errors.Is(b.err, eventstore.ErrClosed):
+		return outcome{}, unavailable(b.err)
+	default:
+		// Nothing was stored, and perhaps because of another's commit alone.
 		e.take()
 		defer e.turn.Unlock()
 		return alone(ctx, s, h, id, e, by, decide)
-	case b.err != nil:
-		return outcome{}, unavailable(b.err)
 	}
 	out.Done = Done{out.commit.Position, out.commit.Version}
 	return out, s.settle(ctx, out.commit)
@@ -283,10 +293,7 @@ func inTurn[S folder](
 ) (outcome, *batch, error) {
 	crowded := e.pipeline.enter(&e.turn)
 	defer e.turn.Unlock()
-	if err := ctx.Err(); err != nil { // the turn came too late
-		return outcome{}, nil, unavailable(err)
-	}
-	if h.clone != nil && !h.shared && crowded {
+	if ctx.Err() == nil && h.clone != nil && !h.shared && crowded {
 		if b, commit := gather(ctx, s, h, id, e, by, decide); b != nil {
 			return outcome{commit: commit}, b, nil
 		}
@@ -304,6 +311,9 @@ func alone[S folder](
 	ctx context.Context, s *Service, h *hot[S], id string, e *entry[S], by Caller,
 	decide func(state S, now time.Time) (decision, error),
 ) (outcome, error) {
+	if err := ctx.Err(); err != nil { // the turn came too late
+		return outcome{}, unavailable(err)
+	}
 	stream := h.stream(id)
 	if !e.current() {
 		news, err := h.refresh(ctx, id, e, h.store.Load)
@@ -317,9 +327,11 @@ func alone[S folder](
 
 	for range maxAttempts {
 		now := later(s.Now(), e.last)
-		e.mu.RLock()
-		decided, err := decide(e.state, now)
-		e.mu.RUnlock()
+		decided, err := func() (decision, error) {
+			e.mu.RLock()
+			defer e.mu.RUnlock()
+			return decide(e.state, now)
+		}()
 		if err == nil && by.IfMatch != 0 && by.IfMatch != e.version {
 			err = ErrVersionConflict
 		}

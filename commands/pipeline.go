@@ -99,15 +99,31 @@ func (p *pipeline[S]) reckon() {
 // passed takes account of a commit that was stored past the state ahead. The
 // caller has the turn, and nothing is on its way.
 func (p *pipeline[S]) passed(commit *eventstore.Commit) {
-	if p.version == 0 {
-		return
-	}
-	if p.reckon(); commit.At.Sub(p.used) > aheadKept {
-		p.forget()
-	}
-	if p.version > 0 && p.version == commit.Version-1 {
+	if p.reckon(); p.version > 0 && p.version == commit.Version-1 {
 		p.fold(commit)
 	}
+}
+
+// rest drops the state ahead if it wasn't used for long by now, and otherwise
+// gives how long to wait before asking again.
+func (e *entry[S]) rest(now time.Time) (again time.Duration) {
+	e.take()
+	defer e.turn.Unlock()
+	p := &e.pipeline
+	if unused := now.Sub(p.used); unused < aheadKept {
+		return aheadKept - unused
+	}
+	p.forget()
+	return 0
+}
+
+// restLater does that whenever it is due, until the state ahead is dropped.
+func (e *entry[S]) restLater(in time.Duration) {
+	time.AfterFunc(in, func() {
+		if again := e.rest(time.Now()); again > 0 {
+			e.restLater(again)
+		}
+	})
 }
 
 func (p *pipeline[S]) forget() {
@@ -144,6 +160,9 @@ func gather[S folder](
 			return nil, nil // there is something to load
 		}
 		if p.reckon(); p.version != e.version {
+			if p.version == 0 {
+				e.restLater(aheadKept)
+			}
 			p.ahead, p.version, p.last = h.clone(e.state), e.version, e.last
 		}
 	}
@@ -157,7 +176,7 @@ func gather[S folder](
 		return nil, nil // alone tells
 	}
 	p.fold(commit)
-	p.used = now
+	p.used = time.Now()
 	return p.add(commit, func() { go h.storeBatches(context.WithoutCancel(ctx), id, e) }), commit
 }
 
@@ -193,20 +212,22 @@ func (h *hot[S]) storeBatches(ctx context.Context, id string, e *entry[S]) {
 func (p *pipeline[S]) end(err error) (next *batch) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	ended := []*batch{p.storing}
-	p.storing, p.gathering = p.gathering, nil
+	p.storing.end(err)
+	next, p.gathering = p.gathering, nil
 	if err != nil {
 		p.void = true
-		if p.storing != nil {
-			ended = append(ended, p.storing)
+		if next != nil {
+			next.end(eventstore.ErrConflict)
 		}
-		p.storing = nil
+		next = nil
 	}
-	for _, b := range ended {
-		b.err = err
-		close(b.ended)
-	}
-	return p.storing
+	p.storing = next
+	return next
+}
+
+func (b *batch) end(err error) {
+	b.err = err
+	close(b.ended)
 }
 
 // storeBatch stores commits that were decided ahead, and folds them.

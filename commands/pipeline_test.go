@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"roster/domain"
 	"roster/eventstore"
@@ -205,24 +205,57 @@ func TestWhatIsDecidedAheadIsNotSeen(t *testing.T) {
 	wantFolded(t, s, team)
 }
 
+// A commit that can't be stored is the trouble of its own command alone.
+func TestOneThatCantBeStoredIsInNobodysWay(t *testing.T) {
+	t.Parallel()
+	s := service(t)
+	owner := accountOn(t, s, "owner@example.com")
+	team := teamOf(t, s, owner, "tenants")
+	lookAt(t, s, team, func(*domain.Team) {})
+	const n, odd = 40, 17
+	crowd(t, s, team, n, func() {}, func(i int) error {
+		by := owner
+		if i == odd {
+			by.RequestID = strings.Repeat("x", 1000)
+		}
+		_, _, err := s.Invite(t.Context(), by, team, InviteRequest{Email: fmt.Sprintf("%d@example.com", i), Role: "member"})
+		if i == odd {
+			if !errors.Is(err, ErrUnavailable) {
+				t.Errorf("what can't be stored: %v", err)
+			}
+			return nil
+		}
+		return err
+	})
+	lookAt(t, s, team, func(team *domain.Team) {
+		if pending := len(pendingOf(team)); pending != n-1 {
+			t.Errorf("%d invitations of %d", pending, n-1)
+		}
+	})
+	wantFolded(t, s, team)
+}
+
 // A state ahead isn't kept for long when nobody needs it.
 func TestAStateAheadIsDropped(t *testing.T) {
 	t.Parallel()
-	clock := newHandClock()
-	s := service(t, withClock(clock))
+	s := service(t)
 	owner := accountOn(t, s, "owner@example.com")
 	team := teamOf(t, s, owner, "tenants")
+	lookAt(t, s, team, func(*domain.Team) {})
 	crowd(t, s, team, 10, func() {}, func(i int) error {
 		_, err := s.RenameTeam(t.Context(), owner, team, fmt.Sprint("Team ", i))
 		return err
 	})
-	p := &s.teams.entry(string(team)).pipeline
-	if p.version == 0 {
-		t.Error("no state ahead was needed")
+	e := s.teams.entry(string(team))
+	p := &e.pipeline
+	if again := e.rest(p.used.Add(aheadKept / 4)); again != aheadKept*3/4 || p.version == 0 {
+		t.Errorf("after a quarter of the time version %d is kept, for %v more", p.version, again)
 	}
-	clock.forward(aheadKept + time.Second)
-	if _, err := s.RenameTeam(t.Context(), owner, team, "Later"); err != nil || p.version != 0 {
-		t.Errorf("version %d is kept, %v", p.version, err)
+	if again := e.rest(p.used.Add(aheadKept)); again != 0 || p.version != 0 || p.ahead != nil {
+		t.Errorf("version %d is kept, for %v more", p.version, again)
+	}
+	if _, err := s.RenameTeam(t.Context(), owner, team, "Later"); err != nil {
+		t.Error(err)
 	}
 	wantFolded(t, s, team)
 }

@@ -19,6 +19,7 @@ const (
 	codeWrongSequence      = 10071 // known to the leader at once
 	codeWrongSequenceConst = 10164 // a rival is on its way through the cluster
 	codeStoreFailed        = 10077 // the limit of one message a subject, or a failing disk
+	codeTooManyBatches     = 10210 // open at the same time
 	codeNoMessage          = 10037
 	codeStreamNotFound     = 10059
 )
@@ -147,11 +148,11 @@ func (s *Store) store(ctx context.Context, records []*record, uncertain bool) (u
 }
 
 // passing tells whether it makes sense to send again after this refusal though
-// the version is free: the rival that caused it may have failed, or the
-// cluster is choosing a leader.
+// the version is free: the rival that caused it may have failed, the server is
+// busy, or the cluster is choosing a leader.
 func (e *apiError) passing(times int) bool {
 	switch e.ErrorCode {
-	case codeWrongSequence, codeWrongSequenceConst:
+	case codeWrongSequence, codeWrongSequenceConst, codeTooManyBatches:
 		return true
 	}
 	return e.Code >= 500 && times < maxRefusals

@@ -111,7 +111,7 @@ func sqliteFileError(path string, err error) error {
 func (db *sqliteDB) close() error {
 	stopped := db.log.close()
 	<-db.turn // never given back: nobody writes any more
-	return errors.Join(stopped, db.readers.close(cap(db.readers)), db.writer.Close())
+	return errors.Join(stopped, db.readers.close(cap(db.readers)), db.writer.Close(), db.log.index.Close())
 }
 
 func (db *sqliteDB) read(ctx context.Context, f func(querier) error) error {

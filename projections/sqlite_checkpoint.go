@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
@@ -19,11 +20,15 @@ import (
 //
 // The log begins anew only when all of it was copied, and while the most of it
 // is being copied, more comes. So the rest of it is copied once nobody writes.
+// And it does so only when at that time nobody reads an earlier state. Where
+// there is always somebody who does, it gets long, and then whoever writes waits
+// a moment for those who read.
 type sqliteLog struct {
 	conn  *sqlite.Conn
 	index *os.File // the log's index, as SQLite's documents describe it
 	most  int      // pages since it was last copied, from which on that is due
 	held  int      // pages that couldn't be copied then, since somebody reads an earlier state
+	again int      // pages that the log has at the least before waiting for readers is tried again
 	due   chan struct{}
 	stop  context.CancelFunc
 	ended sync.WaitGroup
@@ -35,7 +40,7 @@ func openSQLiteLog(path string) (_ *sqliteLog, err error) {
 	if l.conn, err = sqlite.OpenConn(path, sqlite.OpenReadWrite); err != nil {
 		return nil, err
 	}
-	l.conn.SetBusyTimeout(0)
+	l.conn.SetBusyTimeout(sqliteAnew)
 	if err = sqlitex.ExecuteTransient(l.conn, sqliteSync, nil); err == nil {
 		l.index, err = os.Open(path + "-shm")
 	}
@@ -60,10 +65,7 @@ func (l *sqliteLog) start(alone func(context.Context, func())) {
 			// What fails is tried again when it is due next. Until then the log
 			// keeps what wasn't copied.
 			_ = l.copy()
-			alone(ctx, func() {
-				_ = l.copy()
-				l.held, _ = l.uncopied()
-			})
+			alone(ctx, l.finish)
 		}
 	})
 }
@@ -71,6 +73,32 @@ func (l *sqliteLog) start(alone func(context.Context, func())) {
 // copy copies what no reader of an earlier state is in the way of.
 func (l *sqliteLog) copy() error {
 	return sqlitex.ExecuteTransient(l.conn, "PRAGMA wal_checkpoint(PASSIVE)", nil)
+}
+
+const (
+	// sqliteLong is how often most the log holds before it is made to begin anew.
+	sqliteLong = 4
+
+	// sqliteAnew is how long it waits for readers then: many times what reading a
+	// page of a list takes, and less than anybody notices.
+	sqliteAnew = 50 * time.Millisecond
+)
+
+// finish copies what is left. The caller has seen to it that nobody writes.
+func (l *sqliteLog) finish() {
+	_ = l.copy()
+	all, copied, err := l.pages()
+	if l.held = all - copied; err != nil || all < max(sqliteLong*l.most, l.again) {
+		return
+	}
+	busy := true
+	_ = sqlitex.ExecuteTransient(l.conn, "PRAGMA wal_checkpoint(RESTART)", &sqlitex.ExecOptions{
+		ResultFunc: func(stmt *sqlite.Stmt) error { busy = stmt.ColumnInt(0) != 0; return nil },
+	})
+	l.again = 0
+	if busy { // somebody reads for long
+		l.again = 2 * all
+	}
 }
 
 // wrote is called after each transaction, by the only one that writes.
@@ -100,9 +128,11 @@ func (l *sqliteLog) pages() (all, copied int, err error) {
 	return int(binary.NativeEndian.Uint32(header[last:])), int(binary.NativeEndian.Uint32(header[backfilled:])), nil
 }
 
-// close returns when nothing is being copied any more.
+// close returns when nothing is being copied any more. The index is left open:
+// closing any descriptor of a file gives up all locks that this process has on
+// it, SQLite's among them.
 func (l *sqliteLog) close() error {
 	l.stop()
 	l.ended.Wait()
-	return errors.Join(l.index.Close(), l.conn.Close())
+	return l.conn.Close()
 }

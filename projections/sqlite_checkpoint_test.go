@@ -1,9 +1,11 @@
 package projections
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -85,4 +87,23 @@ func TestTheWriteAheadLogIsCopiedAndBeginsAnew(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
+
+	// Somebody always reads, and nobody for long.
+	reading, stop := context.WithCancel(ctx)
+	var readers sync.WaitGroup
+	for range 3 {
+		readers.Go(func() {
+			for reading.Err() == nil {
+				if err := db.read(ctx, func(q querier) error { count(q); return nil }); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 10 {
+		anew()
+	}
+	stop()
+	readers.Wait()
 }
