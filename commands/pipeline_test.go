@@ -35,6 +35,12 @@ func crowd(t *testing.T, s *Service, team domain.TeamID, n int, meanwhile func()
 	all.Wait()
 }
 
+func inviteNumber(t *testing.T, s *Service, by Caller, team domain.TeamID, i int) error {
+	t.Helper()
+	_, _, err := s.Invite(t.Context(), by, team, InviteRequest{Email: fmt.Sprintf("%d@example.com", i), Role: "member"})
+	return err
+}
+
 // wantFolded checks that a team in memory is what its history makes of it.
 func wantFolded(t *testing.T, s *Service, team domain.TeamID) {
 	t.Helper()
@@ -108,7 +114,7 @@ func TestAmongCommandsThatComeTogetherOneWins(t *testing.T) {
 	var mu sync.Mutex
 	ended := map[string]int{}
 	crowd(t, s, team, 60, func() {}, func(i int) error {
-		_, _, err := s.Invite(t.Context(), owner, team, InviteRequest{Email: fmt.Sprintf("%d@example.com", i%3), Role: "member"})
+		err := inviteNumber(t, s, owner, team, i%3)
 		mu.Lock()
 		defer mu.Unlock()
 		var refusal *domain.Error
@@ -141,8 +147,7 @@ func TestWhatWasDecidedAheadInVainIsDecidedAnew(t *testing.T) {
 			t.Error(err)
 		}
 	}, func(i int) error {
-		_, _, err := s.Invite(t.Context(), owner, team, InviteRequest{Email: fmt.Sprintf("%d@example.com", i), Role: "member"})
-		return err
+		return inviteNumber(t, s, owner, team, i)
 	})
 	if version := versionOf(t, s, team); version != before+n+1 {
 		t.Errorf("version %d after %d", version, before)
@@ -218,7 +223,7 @@ func TestOneThatCantBeStoredIsInNobodysWay(t *testing.T) {
 		if i == odd {
 			by.RequestID = strings.Repeat("x", 1000)
 		}
-		_, _, err := s.Invite(t.Context(), by, team, InviteRequest{Email: fmt.Sprintf("%d@example.com", i), Role: "member"})
+		err := inviteNumber(t, s, by, team, i)
 		if i == odd {
 			if !errors.Is(err, ErrUnavailable) {
 				t.Errorf("what can't be stored: %v", err)

@@ -3,7 +3,6 @@ package projections
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -14,16 +13,7 @@ import (
 // the log stays there.
 func TestTheWriteAheadLogIsCopiedAndBeginsAnew(t *testing.T) {
 	ctx := testContext(t)
-	engine, err := openSQLite(ctx, filepath.Join(t.TempDir(), "read-models.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	db := engine.(*sqliteDB)
-	defer func() {
-		if err := db.close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	db := sqliteFile(t)
 	db.log.most = 50
 	write := func(sql string, args ...any) {
 		t.Helper()
@@ -66,7 +56,7 @@ func TestTheWriteAheadLogIsCopiedAndBeginsAnew(t *testing.T) {
 	for range 5 {
 		anew()
 	}
-	err = db.read(ctx, func(q querier) error {
+	err := db.read(ctx, func(q querier) error {
 		return q.query(ctx, "SELECT n FROM pages", nil, func(row) error {
 			for range 4 * db.log.most {
 				insert()

@@ -9,20 +9,26 @@ import (
 	"zombiezen.com/go/sqlite"
 )
 
-// However a query ends, its connection is given back without an open statement,
-// which would go on showing the file as it was then.
-func TestReadersComeBackWithoutAnOpenStatement(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "read-models.db")
-	engine, err := openSQLite(testContext(t), path)
+// sqliteFile is a new file, which the end of the test closes.
+func sqliteFile(t *testing.T) *sqliteDB {
+	t.Helper()
+	engine, err := openSQLite(testContext(t), filepath.Join(t.TempDir(), "read-models.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	db := engine.(*sqliteDB)
-	defer func() {
+	t.Cleanup(func() {
 		if err := db.close(); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
+	return db
+}
+
+// However a query ends, its connection is given back without an open statement,
+// which would go on showing the file as it was then.
+func TestReadersComeBackWithoutAnOpenStatement(t *testing.T) {
+	db := sqliteFile(t)
 	const three = "SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3"
 	stop := errors.New("enough")
 	for _, test := range []struct {
