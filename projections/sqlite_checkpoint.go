@@ -95,10 +95,11 @@ func (l *sqliteLog) finish() {
 	_ = sqlitex.ExecuteTransient(l.conn, "PRAGMA wal_checkpoint(RESTART)", &sqlitex.ExecOptions{
 		ResultFunc: func(stmt *sqlite.Stmt) error { busy = stmt.ColumnInt(0) != 0; return nil },
 	})
-	l.again = 0
 	if busy { // somebody reads for long
 		l.again = 2 * all
+		return
 	}
+	l.held, l.again = 0, 0
 }
 
 // wrote is called after each transaction, by the only one that writes.
