@@ -1,7 +1,6 @@
 package dashboard
 
 import (
-	"compress/gzip"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/hex"
@@ -57,11 +56,7 @@ func newAsset(name, contentType, content string) asset {
 
 func zip(content string) string {
 	var zipped strings.Builder
-	writer, _ := zippers.Get().(*gzip.Writer)
-	defer zippers.Put(writer)
-	writer.Reset(&zipped)
-	_, _ = io.WriteString(writer, content) // a Builder takes everything
-	_ = writer.Close()
+	_ = compress(&zipped, "", []byte(content)) // a Builder takes everything
 	return zipped.String()
 }
 

@@ -1213,7 +1213,7 @@ func deleteRoleView(v *visit, use *roleUse, form *Form) templ.Component {
 						if templ_7745c5c3_Err != nil {
 							return templ_7745c5c3_Err
 						}
-						templ_7745c5c3_Err = memberName(&member).Render(ctx, templ_7745c5c3_Buffer)
+						templ_7745c5c3_Err = personName(member.Name, member.Email, member.UserID).Render(ctx, templ_7745c5c3_Buffer)
 						if templ_7745c5c3_Err != nil {
 							return templ_7745c5c3_Err
 						}

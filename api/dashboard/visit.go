@@ -227,25 +227,30 @@ func (v *visit) show(status int, content templ.Component) error {
 	v.w.WriteHeader(status)
 	// A reader who has gone is no failure of the page.
 	if zip {
-		_ = compress(v.w, html.Bytes())
+		_ = compressPage(v.w, html.Bytes())
 	} else {
 		_, _ = v.w.Write(html.Bytes())
 	}
 	return nil
 }
 
-// compress writes a page compressed. Pages hold secrets, such as the link of an
-// invitation, beside what somebody may have put into their address, and the
+// compressPage writes a page compressed. Pages hold secrets, such as the link of
+// an invitation, beside what somebody may have put into their address, and the
 // length of what is compressed tells how alike the two are (BREACH). So each
 // gets a random length, by a file name in its header that means nothing, as
 // Palacios and others propose in "Heal the Breach" (2022); besides, no foreign
 // page can fetch one in its reader's name, since the cookie is SameSite.
-func compress(w io.Writer, page []byte) error {
+func compressPage(w io.Writer, page []byte) error {
+	return compress(w, strings.Repeat("x", rand.IntN(maxPadding+1)), page)
+}
+
+// compress writes content compressed, under a file name unless that is empty.
+func compress(w io.Writer, name string, content []byte) error {
 	writer, _ := zippers.Get().(*gzip.Writer)
 	defer zippers.Put(writer)
 	writer.Reset(w)
-	writer.Name = strings.Repeat("x", rand.IntN(maxPadding+1))
-	_, err := writer.Write(page)
+	writer.Name = name
+	_, err := writer.Write(content)
 	return errors.Join(err, writer.Close())
 }
 
