@@ -219,21 +219,29 @@ func (e *entry[S]) fold(commit *eventstore.Commit) {
 	e.version, e.position, e.hash, e.last = commit.Version, commit.Position, commit.Hash, commit.At
 }
 
-// stored folds commits that were appended.
-func (h *hot[S]) stored(id string, e *entry[S], commits ...*eventstore.Commit) {
+// append stores commits of an aggregate, after those of others that change with
+// it, and folds them.
+func (h *hot[S]) append(ctx context.Context, id string, e *entry[S], also []*eventstore.Commit, commits ...*eventstore.Commit) error {
+	if err := h.store.Append(ctx, append(also, commits...)...); err != nil {
+		if errors.Is(err, eventstore.ErrUnsettled) {
+			h.entries.Invalidate(id) // what is in memory can't be trusted any more
+		}
+		return err
+	}
 	e.mu.Lock()
 	for _, commit := range commits {
 		e.fold(commit)
 	}
 	e.mu.Unlock()
-	for _, commit := range commits {
-		if h.folded != nil {
+	if h.folded != nil {
+		for _, commit := range commits {
 			h.folded(id, []eventstore.Commit{*commit})
 		}
 	}
 	// Should e have been dropped meanwhile, the one in its place has to learn of
 	// this before the callers do.
 	h.observe(id, commits[len(commits)-1].Version)
+	return nil
 }
 
 // maxAttempts bounds how often a command that keeps losing against other
@@ -358,10 +366,8 @@ func alone[S folder](
 			return outcome{}, err
 		}
 		// The others come first: whoever joins exists before they do.
-		err = s.store.Append(ctx, append(decided.also, commit)...)
-		switch {
+		switch err = h.append(ctx, id, e, decided.also, commit); {
 		case err == nil:
-			h.stored(id, e, commit)
 			e.pipeline.passed(commit)
 			return outcome{Done: Done{commit.Position, commit.Version}, commit: commit}, s.settle(ctx, commit)
 		case errors.Is(err, eventstore.ErrConflict):
@@ -369,10 +375,6 @@ func alone[S folder](
 			if ours := oursAmong(ctx, stream, news); ours != nil || err != nil {
 				return s.again(ctx, ours, err)
 			}
-		case errors.Is(err, eventstore.ErrUnsettled):
-			// What is in memory can't be trusted any more.
-			h.entries.Invalidate(id)
-			return outcome{}, unavailable(err)
 		default:
 			return outcome{}, unavailable(err)
 		}

@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -230,7 +229,7 @@ func (b *batch) end(err error) {
 	close(b.ended)
 }
 
-// storeBatch stores commits that were decided ahead, and folds them.
+// storeBatch stores commits that were decided ahead.
 func (h *hot[S]) storeBatch(ctx context.Context, id string, e *entry[S], commits []*eventstore.Commit) error {
 	e.mu.RLock()
 	version, hash := e.version, e.hash
@@ -239,12 +238,5 @@ func (h *hot[S]) storeBatch(ctx context.Context, id string, e *entry[S], commits
 		return eventstore.ErrConflict
 	}
 	commits[0].Previous = hash
-	if err := h.store.Append(ctx, commits...); err != nil {
-		if errors.Is(err, eventstore.ErrUnsettled) {
-			h.entries.Invalidate(id) // what is in memory can't be trusted any more
-		}
-		return err
-	}
-	h.stored(id, e, commits...)
-	return nil
+	return h.append(ctx, id, e, nil, commits...)
 }
