@@ -104,19 +104,13 @@ func (l *sqliteLog) finish() {
 
 // wrote is called after each transaction, by the only one that writes.
 func (l *sqliteLog) wrote() {
-	if pages, err := l.uncopied(); err == nil && pages < l.held+l.most {
+	if all, copied, err := l.pages(); err == nil && all-copied < l.held+l.most {
 		return
 	}
 	select {
 	case l.due <- struct{}{}:
 	default: // it is known
 	}
-}
-
-// uncopied is how many pages of the log aren't in the file.
-func (l *sqliteLog) uncopied() (int, error) {
-	all, copied, err := l.pages()
-	return all - copied, err
 }
 
 // pages is how many pages the log has, and how many of them were copied.
