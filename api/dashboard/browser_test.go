@@ -257,7 +257,9 @@ func (b *tab) do(actions ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// open goes to a page.
+// open goes to a page. Where an open one is to lead on by itself, since its
+// reader may not follow its team any more, a test waits for that first: in the
+// same moment either could win.
 func (b *tab) open(path string) *tab {
 	b.t.Helper()
 	b.do(chromedp.Navigate(b.site.url + path))
