@@ -12,10 +12,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-const (
-	// batchSize is the most commits that a follower is handed at once.
-	batchSize = 1000
+// MostFollowed is the most commits that a follower is handed at once.
+const MostFollowed = 1000
 
+const (
 	// heartbeat is how often the server says that there is nothing new, and
 	// silence how long it may say nothing before it is asked anew.
 	heartbeat = 500 * time.Millisecond
@@ -31,9 +31,10 @@ var ErrMissing = errors.New("eventstore: positions are missing")
 
 // Follow hands every commit from position after+1 on to handle, in order and
 // exactly once, as long as ctx lasts: first what there is, then what is
-// appended. Each call gets what is there without waiting, at most 1,000
-// commits; the slice is reused after the call, its commits may be kept. Lost
-// connections, lost consumers and elections are survived and logged.
+// appended. Each call gets what is there without waiting, at most
+// [MostFollowed] commits; the slice is reused after the call, its commits may
+// be kept. Lost connections, lost consumers and elections are survived and
+// logged.
 //
 // It returns when ctx ends, when handle fails, when a commit can't be read
 // ([ErrUnreadable]) or is missing ([ErrMissing]), or when the store is closed
@@ -81,7 +82,7 @@ func follow[T any](ctx context.Context, s *Store, after uint64, strict bool,
 	}
 	f := &following[T]{
 		store: s, conn: conn, js: js, strict: strict, convert: convert, handle: handle,
-		next: after + 1, batch: make([]T, 0, batchSize), back: make(chan struct{}, 1),
+		next: after + 1, batch: make([]T, 0, MostFollowed), back: make(chan struct{}, 1),
 	}
 	conn.SetReconnectHandler(func(*nats.Conn) {
 		select {
@@ -186,7 +187,7 @@ func (f *following[T]) receive(ctx context.Context) error {
 				// What came before it is good.
 				return errors.Join(f.flush(ctx), err)
 			}
-			if len(f.batch) == batchSize {
+			if len(f.batch) == MostFollowed {
 				if err := f.flush(ctx); err != nil {
 					return err
 				}

@@ -35,7 +35,7 @@ func testFollow(t *testing.T, s *Store) {
 		t.Fatal(err)
 	}
 	stream := newStream()
-	last := extendFast(t, s, stream, 2*batchSize)
+	last := extendFast(t, s, stream, 2*MostFollowed)
 	largest := 0
 	next := start + 1
 	err = s.FollowRaw(ctx, start, func(_ context.Context, messages []Message) error {
@@ -46,7 +46,7 @@ func testFollow(t *testing.T, s *Store) {
 			}
 			next++
 		}
-		if next > start+2*batchSize {
+		if next > start+2*MostFollowed {
 			return errEnough
 		}
 		return nil
@@ -54,7 +54,7 @@ func testFollow(t *testing.T, s *Store) {
 	if !errors.Is(err, errEnough) {
 		t.Fatal(err)
 	}
-	if largest > batchSize {
+	if largest > MostFollowed {
 		t.Errorf("%d messages at once", largest)
 	}
 

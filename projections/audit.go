@@ -24,7 +24,7 @@ import (
 // times as large, and making it takes most of a rebuild.
 var auditModel = &model{
 	name:    "audit",
-	version: 2,
+	version: 3,
 	shapes:  []*shape{auditShape, auditLabels, auditSubjects, auditTimes, auditClock},
 	fold: func(_ Opener, in place) fold {
 		return &auditFold{

