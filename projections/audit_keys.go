@@ -22,7 +22,7 @@ import (
 // Most entries are about what was made a moment ago, such as an invitation. So
 // where the target's id says when it was made, the number begins with that:
 // entries that come together change the same few pages of an index, instead of
-// one each, and what is written to the disk is a third less.
+// one each, and a tenth less is written to the disk.
 type auditKeys struct {
 	ByTeam                                                         int64
 	ByAction                                                       int64
@@ -74,12 +74,13 @@ func auditKey(team, of, who, target, action string) int64 {
 	return int64(number&auditKeyMask | 1)
 }
 
-// madeBits are enough to gather what comes together in some thousandth of an
-// index, and leave 54 bits of the hash.
+// madeBits are enough to gather what comes together in a thousandth of an index.
+// They leave 54 bits of the hash, too many for finding an id that shares a
+// number with another's.
 const madeBits = 10
 
-// madeAround is the second, of some quarter of an hour, in which something with
-// an id of Roster's was made.
+// madeAround is the second, of some quarter of an hour, in which something was
+// made, if its id has the form of Roster's.
 func madeAround(id string) (second uint64, ok bool) {
 	prefix, _, _ := strings.Cut(id, "_")
 	uuid, err := domain.ParseID(prefix, id)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -93,6 +94,10 @@ type engine interface {
 
 	// types are the types of columns.
 	types() sqlTypes
+
+	// longestRest is how long the projector may rest at most while nobody in
+	// this process waits for it.
+	longestRest() time.Duration
 
 	close() error
 }

@@ -333,6 +333,8 @@ func (db *postgresDB) analyze(ctx context.Context, table string) error {
 
 func (db *postgresDB) types() sqlTypes { return sqlTypes{text: `TEXT COLLATE "C"`, number: "BIGINT"} }
 
+func (db *postgresDB) longestRest() time.Duration { return longestRestShared }
+
 // postgresReader reads through a connection or a transaction.
 type postgresReader struct {
 	on interface {

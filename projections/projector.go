@@ -15,18 +15,21 @@ const (
 	// that at most: about 20 MiB when all are full.
 	cachedRows = 10_000
 
-	// After a transaction the projector lets commits gather, for five times as
-	// long as the transaction took within these limits, unless somebody waits for
-	// one of them. A transaction costs as much as some ten commits in it, and
-	// commits of one team change the same pages; so the busier the machine is, the
-	// less projecting takes of it. What comes alone isn't held up at all, and no
+	// After a transaction the projector rests, for five times as long as the
+	// transaction took within these limits, unless somebody waits for it. A
+	// transaction costs as much as some ten commits in it, and commits of one team
+	// change the same pages; so when commits gather, the busier the machine is, the
+	// less of it projecting takes. What comes alone isn't held up at all, and no
 	// reader sees the difference, since each waits for what was done to what they
-	// read. At 2,500 invitations a second, gathering for up to 100 ms lets a third
-	// more of them through than for 4 ms; longer gains little, and makes
-	// transactions of more than 30 ms, for whose end a reader may have to wait.
-	gathering        = 4 * time.Millisecond
-	longestGathering = 100 * time.Millisecond
-	gatheringForWork = 5
+	// read. But a reader in another process can't end the rest, so that it is
+	// always short where there may be any. At 2,500 invitations a second, a
+	// longest rest of 100 ms lets a third more of them through than one of 4 ms;
+	// longer gains little, and makes transactions of more than 30 ms, for whose end
+	// a reader may have to wait.
+	restForWork       = 5
+	shortestRest      = 4 * time.Millisecond
+	longestRestAlone  = 100 * time.Millisecond
+	longestRestShared = shortestRest
 
 	// After a failure the projector tries again, sooner at first.
 	firstRetry = 100 * time.Millisecond
@@ -203,7 +206,7 @@ func (r *run) handle(ctx context.Context, commits []eventstore.Commit) error {
 	}
 	r.p.succeed()
 	if len(commits) < eventstore.MostFollowed { // else more is there
-		r.p.progress.rest(ctx, min(max(gathering, gatheringForWork*time.Since(began)), longestGathering))
+		r.p.progress.rest(ctx, min(max(shortestRest, restForWork*time.Since(began)), r.p.db.longestRest()))
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"time"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
@@ -267,6 +268,8 @@ func setCache(conn *sqlite.Conn, kib int) error {
 func (db *sqliteDB) analyze(context.Context, string) error { return nil }
 
 func (db *sqliteDB) types() sqlTypes { return sqlTypes{text: "TEXT", number: "INTEGER"} }
+
+func (db *sqliteDB) longestRest() time.Duration { return longestRestAlone }
 
 // sqliteConn is one connection, for statements and as an open transaction.
 type sqliteConn struct{ *sqlite.Conn }
