@@ -116,7 +116,7 @@ func (h *hot[S]) view(ctx context.Context, id string, look func(state S, version
 	known := func() bool {
 		e.mu.RLock()
 		defer e.mu.RUnlock()
-		if e.version == 0 || e.version < heard {
+		if !e.knows(heard) {
 			return false
 		}
 		look(e.state, e.version, e.position)
@@ -207,9 +207,13 @@ func (e *entry[S]) take() {
 	e.pipeline.drain()
 }
 
+// knows tells whether the state is loaded, and no older than a version. The
+// caller holds the read lock or the turn.
+func (e *entry[S]) knows(version uint64) bool { return e.version > 0 && e.version >= version }
+
 // current tells whether the state is loaded and nothing newer was heard of.
 // The caller holds the read lock or the turn.
-func (e *entry[S]) current() bool { return e.version > 0 && e.version >= e.seen.Load() }
+func (e *entry[S]) current() bool { return e.knows(e.seen.Load()) }
 
 // fold applies one commit. The caller holds the write lock.
 func (e *entry[S]) fold(commit *eventstore.Commit) {
